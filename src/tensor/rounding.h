@@ -1,0 +1,41 @@
+// Conversions between float32 and the 16-bit formats, and the rounding mode of the reference backend.
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+
+namespace dgemma {
+
+/// bfloat16 bits -> float32, exact.
+inline float FromBf16(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+
+/// float32 -> bfloat16 bits, round to nearest, ties to even; NaN stays NaN (quiet).
+inline uint16_t ToBf16(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  if (std::isnan(value)) return static_cast<uint16_t>((bits >> 16) | 0x40);
+  return static_cast<uint16_t>((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
+}
+
+/// IEEE half bits -> float32, exact, subnormals included.
+inline float FromF16(uint16_t bits) {
+  const uint32_t sign = (static_cast<uint32_t>(bits) & 0x8000u) << 16;
+  const uint32_t exponent = (bits >> 10) & 0x1Fu;
+  const uint32_t mantissa = bits & 0x3FFu;
+  if (exponent == 0) {
+    const float magnitude = std::ldexp(static_cast<float>(mantissa), -24);
+    return sign ? -magnitude : magnitude;
+  }
+  if (exponent == 31) return std::bit_cast<float>(sign | 0x7F800000u | (mantissa << 13));
+  return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
+}
+
+/// What a stored activation is rounded to. kBfloat16 rounds exactly where Transformers does for a bfloat16 model.
+enum class Rounding : uint8_t { kFloat32, kBfloat16 };
+
+/// value rounded to the mode's precision, as a float32.
+inline float Round(Rounding rounding, float value) {
+  return rounding == Rounding::kBfloat16 ? FromBf16(ToBf16(value)) : value;
+}
+
+}  // namespace dgemma
