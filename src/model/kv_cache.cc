@@ -1,0 +1,74 @@
+// Sizes of the rings and the bookkeeping of positions.
+#include "model/kv_cache.h"
+
+#include <algorithm>
+
+#include "base/try.h"
+
+namespace dgemma {
+namespace {
+
+/// A sliding ring must hold the window - 1 positions before a pass and every row the pass writes.
+int64_t RingSlots(const Config& config, int64_t context, int64_t pass_rows) {
+  return RoundUpToKeyBlock(std::min(context, config.window - 1 + pass_rows));
+}
+
+int64_t LayerFloats(const LayerConfig& layer, int64_t slots) { return 2 * layer.kv_heads * layer.head_size * slots; }
+
+KvStore MakeStore(float* memory, const LayerConfig& layer, int64_t slots) {
+  return {memory, memory + layer.kv_heads * layer.head_size * slots, layer.kv_heads, layer.head_size, slots};
+}
+
+}  // namespace
+
+int64_t RoundUpToKeyBlock(int64_t slots) { return (slots + kKeyBlock - 1) / kKeyBlock * kKeyBlock; }
+
+KvStore LocalStore(float* memory, const LayerConfig& layer, int64_t slots) {
+  return MakeStore(memory, layer, RoundUpToKeyBlock(slots));
+}
+
+int64_t LocalStoreFloats(const Config& config, int64_t slots) {
+  int64_t floats = 0;
+  for (const LayerConfig& layer : config.layers) floats = std::max(floats, LayerFloats(layer, RoundUpToKeyBlock(slots)));
+  return floats;
+}
+
+int64_t KvCache::PlannedBytes(const Config& config, int64_t context, int64_t pass_rows) {
+  int64_t floats = 0;
+  for (const LayerConfig& layer : config.layers) {
+    floats += LayerFloats(layer, layer.sliding ? RingSlots(config, context, pass_rows) : RoundUpToKeyBlock(context));
+  }
+  return floats * static_cast<int64_t>(sizeof(float));
+}
+
+Result<KvCache> KvCache::Create(const Config& config, int64_t context, int64_t pass_rows, Kernels& kernels) {
+  KvCache cache;
+  cache.context_ = context;
+  cache.window_ = config.window;
+  cache.ring_slots_ = RingSlots(config, context, pass_rows);
+  for (const LayerConfig& layer : config.layers) {
+    const int64_t slots = layer.sliding ? cache.ring_slots_ : RoundUpToKeyBlock(context);
+    DG_TRY(Buffer buffer, kernels.Allocate(LayerFloats(layer, slots) * static_cast<int64_t>(sizeof(float))));
+    cache.stores_.push_back(MakeStore(buffer.Floats(), layer, slots));
+    cache.buffers_.push_back(std::move(buffer));
+  }
+  return cache;
+}
+
+void KvCache::Append(int64_t rows) {
+  end_ += rows;
+  written_ = std::max(written_, end_);
+}
+
+void KvCache::Reset(int64_t begin) { begin_ = end_ = written_ = begin; }
+
+bool KvCache::Truncate(int64_t end) {
+  if (end >= end_) return true;
+  const int64_t oldest_in_ring = written_ - ring_slots_;  // positions below were overwritten by later ones
+  const int64_t oldest_needed = std::max(begin_, end - (window_ - 1));
+  if (end > begin_ && oldest_needed < oldest_in_ring) return false;
+  end_ = std::max(end, begin_);
+  return true;
+}
+
+}  // namespace dgemma

@@ -1,0 +1,49 @@
+// Keys and values of one sequence, layer by layer: full layers keep every position, sliding layers a ring of what can still be seen.
+// Positions become visible when Append is called after a pass; an interrupted pass leaves nothing to undo.
+#pragma once
+
+#include <vector>
+
+#include "dgemma/status.h"
+#include "kernels/kernels.h"
+#include "model/config.h"
+
+namespace dgemma {
+
+class KvCache {
+ public:
+  /// `context` positions at most; `pass_rows` is the largest number of rows one pass writes. Memory is allocated here, once.
+  static Result<KvCache> Create(const Config& config, int64_t context, int64_t pass_rows, Kernels& kernels);
+  /// Bytes Create will allocate.
+  static int64_t PlannedBytes(const Config& config, int64_t context, int64_t pass_rows);
+
+  KvStore Layer(size_t layer) const { return stores_[layer]; }
+  int64_t begin() const { return begin_; }      ///< first position of the sequence; above 0 only where a batch was left-padded
+  int64_t end() const { return end_; }          ///< next position to be written
+  int64_t context() const { return context_; }  ///< positions the cache can hold
+
+  /// Rows [end, end + rows) have been written by a pass that succeeded.
+  void Append(int64_t rows);
+  /// Starts an empty sequence at position `begin`.
+  void Reset(int64_t begin = 0);
+  /// Forgets positions >= end. False, and nothing changes, when a ring no longer holds the window before `end`.
+  bool Truncate(int64_t end);
+
+ private:
+  std::vector<KvStore> stores_;
+  std::vector<Buffer> buffers_;
+  int64_t context_ = 0;
+  int64_t window_ = 0;
+  int64_t ring_slots_ = 0;  // slots of the sliding layers
+  int64_t begin_ = 0, end_ = 0;
+  int64_t written_ = 0;     // one past the highest position ever written since Reset
+};
+
+/// Slots rounded up to whole key blocks.
+int64_t RoundUpToKeyBlock(int64_t slots);
+
+/// Scratch keys and values for `slots` rows of one layer geometry inside memory of at least LocalStoreFloats floats.
+KvStore LocalStore(float* memory, const LayerConfig& layer, int64_t slots);
+int64_t LocalStoreFloats(const Config& config, int64_t slots);
+
+}  // namespace dgemma

@@ -1,0 +1,51 @@
+// Recorded results of Transformers for tests: reading tensors by name, loading the small models, and comparing with a derived bound.
+// The folder is tests/golden, or the one in DGEMMA_GOLDEN (recordings with another seed, for developers).
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/loaded_model.h"
+
+namespace dgemma::test {
+
+/// A case file such as "alternating-f32/golden/encoder.safetensors".
+class Golden {
+ public:
+  explicit Golden(const std::string& path);
+  bool Has(const std::string& name) const { return files_->HasTensor(name); }
+  std::vector<float> Floats(const std::string& name) const;
+  std::vector<int32_t> Ids(const std::string& name) const;
+  std::vector<uint64_t> Shape(const std::string& name) const;
+
+ private:
+  std::shared_ptr<CheckpointFiles> files_;
+};
+
+std::string GoldenRoot();
+bool HasGolden(const std::string& path);
+
+enum class TestBackend { kRefF32, kRefBf16, kCpu };
+const char* Name(TestBackend backend);
+
+/// A loaded model with its kernels; the folder may be a golden one or models/starter. Throws when it cannot be loaded.
+struct TestModel : LoadedModel {
+  static TestModel Load(const std::string& folder, TestBackend backend, int threads = 2);
+  const Config& config() const { return model->config; }
+};
+
+/// |actual - expected| <= unit * sqrt(terms) * depth * max(|expected|), for every value. The bound grows with the roundings on the way:
+/// `depth` operations in sequence, each summing about `terms` products; `unit` is half an ulp of the storage format.
+struct ErrorBound {
+  double unit = 0x1p-24;
+  double terms = 1;
+  double depth = 1;
+};
+void ExpectClose(const std::vector<float>& actual, const std::vector<float>& expected, const ErrorBound& bound, const std::string& what);
+
+std::vector<float> ToVector(Kernels& kernels, Matrix matrix);
+
+}  // namespace dgemma::test
