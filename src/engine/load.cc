@@ -1,0 +1,132 @@
+// From files to an Engine: parse, check, plan, pack. Nothing large is allocated before everything small has been checked.
+#include <fmt/format.h>
+
+#include <filesystem>
+
+#include "base/try.h"
+#include "engine/backend.h"
+#include "engine/engine_impl.h"
+#include "engine/memory_plan.h"
+#include "files/messages.h"
+
+namespace dgemma {
+namespace {
+
+Result<GenerationConfig> ReadGenerationConfig(const CheckpointFiles& files) {
+  const auto text = files.Text("generation_config.json");
+  if (!text) return text.error().code == StatusCode::kNotFound ? Result<GenerationConfig>(GenerationConfig{}) : std::unexpected(text.error());
+  return At("generation_config.json", ParseGenerationConfig(*text));
+}
+
+Result<Tokenizer> ReadTokenizer(const CheckpointFiles& files, const Config& config) {
+  DG_TRY(const std::string text, files.Text("tokenizer.json"));
+  DG_TRY(Tokenizer tokenizer, At("tokenizer.json", Tokenizer::FromJson(text)));
+  if (tokenizer.vocab_size() > config.vocab) {
+    return Fail(StatusCode::kInvalidFile, fmt::format("tokenizer.json: has ids up to {}, the model's vocabulary is {}",
+                                                      tokenizer.vocab_size() - 1, config.vocab));
+  }
+  return tokenizer;
+}
+
+ModelFacts FactsOf(std::string name, const CheckpointFiles& files, const Config& config, const Kernels& kernels, int64_t context) {
+  ModelFacts facts;
+  facts.name = std::move(name);
+  const auto embedding = files.Tensor("model.decoder.embed_tokens.weight");
+  facts.dtype = !embedding || embedding->dtype == DType::kF32 ? "float32" : embedding->dtype == DType::kBF16 ? "bfloat16" : "float16";
+  facts.backend = kernels.Description();
+  for (const TensorSpec& spec : ListTensors(config)) facts.parameters += static_cast<int64_t>(spec.Values());
+  facts.layers = std::ssize(config.layers);
+  facts.width = config.width;
+  facts.vocabulary = config.vocab;
+  facts.experts = config.experts;
+  facts.active_experts = config.active_experts;
+  facts.canvas_tokens = config.canvas;
+  facts.context_tokens = context;
+  facts.has_vision = config.vision.has_value();
+  return facts;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Engine>> EngineImpl::Build(std::string name, const CheckpointFiles& files, const EngineOptions& wish) {
+  DG_TRY(Config config, ReadConfig(files));
+  DG_TRY(const GenerationConfig generation, ReadGenerationConfig(files));
+
+  std::unique_ptr<EngineImpl> engine(new EngineImpl);
+  DG_TRY(engine->options_, FillOptions(wish, config));
+  engine->defaults_ = DefaultOptions(config, generation);
+  DG_CHECK_OK(At("generation_config.json", CheckOptions(engine->defaults_, config)));
+  DG_TRY(engine->tokenizer_, ReadTokenizer(files, config));
+
+  const EngineOptions& options = engine->options_;
+  const int64_t rows = LargestPassRows(options, config);
+  auto kernels = MakeKernels(options, config);
+  engine->plan_ = PlanMemory(files, config, engine->tokenizer_->vocab_size(), options, *kernels);
+  engine->facts_ = FactsOf(std::move(name), files, config, *kernels, options.context_tokens);
+
+  LoadProgress progress;
+  if (options.progress) progress = [&](int64_t done, int64_t total) { options.progress({"loading", done, total}); };
+  DG_TRY(engine->loaded_, LoadModel(files, std::move(config), std::move(kernels), progress));
+  DG_TRY(engine->runner_, PassRunner::Create(engine->model(), rows, kCanvasesAtOnce));
+  return engine;
+}
+
+Result<std::unique_ptr<Engine>> Engine::Load(const std::string& folder, const EngineOptions& options) {
+  DG_TRY(const CheckpointFiles files, OpenCheckpoint(folder));
+  std::filesystem::path path(folder);
+  if (!path.has_filename()) path = path.parent_path();  // "models/starter/"
+  auto engine = EngineImpl::Build(path.filename().string(), files, options);
+  if (!engine) return std::unexpected(engine.error().At(folder));
+  return engine;
+}
+
+Result<std::unique_ptr<Engine>> Engine::FromMemory(std::string name, std::span<const MemoryFile> files, const EngineOptions& options) {
+  std::vector<Blob> blobs;
+  for (const MemoryFile& file : files) blobs.push_back(StaticBlob(std::string(file.name), file.bytes));
+  const std::string place = name;
+  DG_TRY(const CheckpointFiles checkpoint, CheckpointFromMemory(std::move(blobs)));
+  auto engine = EngineImpl::Build(std::move(name), checkpoint, options);
+  if (!engine) return std::unexpected(engine.error().At(place));
+  return engine;
+}
+
+std::vector<int32_t> EngineImpl::Tokenize(std::string_view text) const { return tokenizer_->Encode(text, SpecialTokens::kAsText); }
+
+std::string EngineImpl::Detokenize(std::span<const int32_t> ids) const { return tokenizer_->Decode(ids, SpecialText::kKeep); }
+
+std::string EngineImpl::TokenText(int32_t id) const {
+  return std::string(tokenizer_->IsSpecial(id) ? tokenizer_->TokenContent(id) : tokenizer_->TokenBytes(id));
+}
+
+Result<std::vector<int32_t>> EngineImpl::PromptTokens(const Request& request) const {
+  if (request.chat.empty() == request.prompt_tokens.empty()) {
+    return Fail(StatusCode::kInvalidArgument, "request: give either a conversation or prompt tokens");
+  }
+  if (request.chat.empty()) return request.prompt_tokens;
+  std::vector<Message> messages;
+  for (const ChatTurn& turn : request.chat) {
+    Message message;
+    DG_TRY(message.role, ParseRole(turn.role));
+    message.content = turn.text;
+    message.reasoning = turn.thought;
+    messages.push_back(std::move(message));
+  }
+  ChatOptions options;
+  options.enable_thinking = request.thinking == Thinking::kOn;
+  DG_TRY(const std::vector<ChatPiece> pieces, FormatChatPieces(messages, {}, options));
+  return EncodeChat(*tokenizer_, pieces);
+}
+
+const char* Version() { return DGEMMA_VERSION; }
+
+const char* Name(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kStop: return "stop";
+    case FinishReason::kLength: return "length";
+    case FinishReason::kContext: return "context";
+    case FinishReason::kCancelled: return "cancelled";
+  }
+  return "unknown";
+}
+
+}  // namespace dgemma

@@ -1,0 +1,30 @@
+// See loaded_model.h.
+#include "engine/loaded_model.h"
+
+#include "base/try.h"
+#include "engine/backend.h"
+#include "files/messages.h"
+
+namespace dgemma {
+
+Result<Config> ReadConfig(const CheckpointFiles& files) {
+  DG_TRY(const std::string text, files.Text("config.json"));
+  DG_TRY(Config config, At("config.json", ParseConfig(text)));
+  DG_CHECK_OK(CheckTensors(files, config));
+  return config;
+}
+
+Result<LoadedModel> LoadModel(const CheckpointFiles& files, Config config, const EngineOptions& options) {
+  auto kernels = MakeKernels(options, config);
+  return LoadModel(files, std::move(config), std::move(kernels));
+}
+
+Result<LoadedModel> LoadModel(const CheckpointFiles& files, Config config, std::unique_ptr<Kernels> kernels, const LoadProgress& progress) {
+  LoadedModel loaded;
+  loaded.kernels = std::move(kernels);
+  DG_TRY(Weights weights, LoadWeights(files, config, *loaded.kernels, progress));
+  loaded.model = std::make_unique<Model>(MakeModel(std::move(config), std::move(weights), *loaded.kernels));
+  return loaded;
+}
+
+}  // namespace dgemma

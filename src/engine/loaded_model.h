@@ -1,0 +1,28 @@
+// From checkpoint files to a Model with its backend: the part of loading that engines, `dgemma dump` and tests share.
+#pragma once
+
+#include <memory>
+
+#include "dgemma/dgemma.h"
+#include "files/checkpoint_files.h"
+#include "model/forward.h"
+
+namespace dgemma {
+
+/// Parses config.json and compares the tensors with it. Errors name file, field or tensor, and rule.
+Result<Config> ReadConfig(const CheckpointFiles& files);
+
+/// A model and the backend that its weights are packed for.
+struct LoadedModel {
+  std::unique_ptr<Kernels> kernels;
+  std::unique_ptr<Model> model;
+};
+
+/// Packs the weights for the backend that the options name.
+Result<LoadedModel> LoadModel(const CheckpointFiles& files, Config config, const EngineOptions& options);
+
+/// The same with a backend that exists already.
+Result<LoadedModel> LoadModel(const CheckpointFiles& files, Config config, std::unique_ptr<Kernels> kernels,
+                              const LoadProgress& progress = {});
+
+}  // namespace dgemma

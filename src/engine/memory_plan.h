@@ -1,0 +1,25 @@
+// Where a model's memory will go, computed from its configuration before anything is loaded: for the engine's construction
+// and for `dgemma inspect`.
+#pragma once
+
+#include "dgemma/dgemma.h"
+#include "files/checkpoint_files.h"
+#include "kernels/kernels.h"
+#include "model/config.h"
+
+namespace dgemma {
+
+/// Answers that one pass of an engine may carry.
+constexpr int64_t kCanvasesAtOnce = 1;
+
+/// Checks the options against the model and replaces zeros by their defaults. kInvalidArgument names the option.
+Result<EngineOptions> FillOptions(EngineOptions options, const Config& config);
+
+/// Rows of the largest pass.
+int64_t LargestPassRows(const EngineOptions& filled, const Config& config);
+
+/// The plan for filled options; `vocabulary` counts the tokenizer's ids.
+MemoryPlan PlanMemory(const CheckpointFiles& files, const Config& config, int64_t vocabulary, const EngineOptions& filled,
+                      const Kernels& kernels);
+
+}  // namespace dgemma

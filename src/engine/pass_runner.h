@@ -1,0 +1,52 @@
+// Runs passes: gathers the segments of several answers into one Pass, calls Forward and the vocabulary head, hands results back.
+// One PassRunner holds all scratch of an engine; answers only see their own rows.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <stop_token>
+#include <vector>
+
+#include "diffusion/canvas.h"
+#include "model/forward.h"
+
+namespace dgemma {
+
+/// What one answer wants of the next pass, and what it gets.
+struct PassJob {
+  std::vector<Segment> segments;    ///< of one sequence, in order; at most one of them a canvas, which comes last
+  float temperature = 1.0f;         ///< of the canvas
+  Predictions predictions;          ///< result: for the canvas; valid until the next Run
+  std::span<const float> logits;    ///< result: [V] for a causal segment with HiddenRows::kLast; valid until the next Run
+
+  int64_t rows() const;
+  bool has_canvas() const { return !segments.empty() && !segments.back().causal(); }
+};
+
+class PassRunner {
+ public:
+  /// For passes of at most `rows` rows with at most `canvases` canvases.
+  static Result<std::unique_ptr<PassRunner>> Create(const Model& model, int64_t rows, int64_t canvases);
+  static int64_t PlannedBytes(const Config& config, int64_t rows, int64_t canvases);
+
+  int64_t max_rows() const { return activations_.max_rows(); }
+  int64_t max_canvases() const { return activations_.max_canvases(); }
+  const Model& model() const { return model_; }
+
+  /// One pass for all jobs. A failure means that no cache changed and no job has results.
+  Result<void> Run(std::span<PassJob* const> jobs, std::stop_token stop, ForwardObserver* observer = nullptr);
+
+ private:
+  explicit PassRunner(const Model& model) : model_(model) {}
+  void RunHead(std::span<PassJob* const> jobs, Matrix hidden);
+
+  const Model& model_;
+  Activations activations_;
+  std::unique_ptr<HeadScratch> head_scratch_;
+  Buffer soft_memory_;
+  std::vector<HeadRow> head_rows_;
+  std::vector<float> temperatures_;
+  std::vector<float> logits_;  // [autoregressive rows, V]
+};
+
+}  // namespace dgemma

@@ -1,0 +1,73 @@
+// A Story is an answer being written, as a coroutine: it reads top to bottom, and stops wherever it needs a pass of the network.
+// Whoever drives it may run one story alone or several together in the same passes (drive.h); the story does not notice.
+#pragma once
+
+#include <coroutine>
+#include <utility>
+
+#include "engine/pass_runner.h"
+
+namespace dgemma {
+
+class Story {
+ public:
+  struct promise_type {
+    PassJob* job = nullptr;       // what the story waits for
+    Result<void> pass_result;     // how the pass went, read when the story goes on
+    Result<void> outcome;         // how the story ended
+
+    Story get_return_object() { return Story(Handle::from_promise(*this)); }
+    std::suspend_always initial_suspend() noexcept { return {}; }
+    std::suspend_always final_suspend() noexcept { return {}; }
+    void return_value(Result<void> result) { outcome = std::move(result); }
+    void unhandled_exception() noexcept {
+      outcome = Fail(StatusCode::kResourceExhausted, "memory: an allocation failed while answering");
+    }
+
+    /// `co_await job` hands the job to the driver and continues with how the pass went.
+    auto await_transform(PassJob& wanted) {
+      struct Await {
+        promise_type& promise;
+        bool await_ready() noexcept { return false; }
+        void await_suspend(std::coroutine_handle<>) noexcept {}
+        Result<void> await_resume() { return std::move(promise.pass_result); }
+      };
+      job = &wanted;
+      return Await{*this};
+    }
+  };
+  using Handle = std::coroutine_handle<promise_type>;
+
+  Story(Story&& other) noexcept : handle_(std::exchange(other.handle_, {})) {}
+  Story& operator=(Story&&) = delete;
+  ~Story() {
+    if (handle_) handle_.destroy();
+  }
+
+  /// Runs until the next pass is needed or the story has ended. `pass_result` answers the last co_await.
+  void Continue(Result<void> pass_result) {
+    handle_.promise().job = nullptr;
+    handle_.promise().pass_result = std::move(pass_result);
+    handle_.resume();
+  }
+  bool ended() const { return handle_.done(); }
+  PassJob* job() const { return handle_.promise().job; }
+  const Result<void>& outcome() const { return handle_.promise().outcome; }
+
+ private:
+  explicit Story(Handle handle) : handle_(handle) {}
+  Handle handle_;
+};
+
+/// DG_CHECK_OK for the inside of a Story.
+#define DG_CO_CHECK_OK(expression)                                                    \
+  do {                                                                                \
+    Result<void> dg_status = (expression);                                            \
+    if (!dg_status) co_return std::unexpected(std::move(dg_status).error());          \
+  } while (false)
+
+/// Runs stories to their ends, all that fit into each pass together, in order of the span. Each story's failure stays its own,
+/// except that a failed pass fails every story in it. Returns when all have ended.
+void Drive(PassRunner& runner, std::span<Story> stories, std::stop_token stop);
+
+}  // namespace dgemma
