@@ -1,5 +1,6 @@
-// The parser of answers, the parser of tool calls and the chat format. Input: token ids (a byte each: control tokens below 17,
-// above that bytes as text), the same bytes as a tool call in which ' is a quote, and the same bytes as a message's content.
+// The parser of answers, the parser of tool calls and the chat format. Input: token ids (a byte each: control tokens
+// below 17, above that bytes as text), the same bytes as a tool call in which ' is a quote, and the same bytes as a
+// message's content.
 #include <boost/json/serialize.hpp>
 #include <cstdint>
 

@@ -1,4 +1,5 @@
-// Any bytes as text: decoding gives it back, parts equal the whole, streaming equals decoding, content holds no control token.
+// Any bytes as text: decoding gives it back, parts equal the whole, streaming equals decoding, content holds no control
+// token.
 #include <cstdint>
 
 #include "small_tokenizer.h"
@@ -18,7 +19,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   Expect(dgemma::IsValidUtf8(dgemma::PrintableText(raw)), "printable text is valid");
 
   std::string spaced = text;  // the lower block spells a space
-  for (size_t at = spaced.find("\xE2\x96\x81"); at != std::string::npos; at = spaced.find("\xE2\x96\x81", at)) spaced.replace(at, 3, " ");
+  for (size_t at = spaced.find("\xE2\x96\x81"); at != std::string::npos; at = spaced.find("\xE2\x96\x81", at))
+    spaced.replace(at, 3, " ");
   const std::vector<int32_t> parsed = tokenizer.Encode(raw, SpecialTokens::kParse);
   const std::vector<int32_t> literal = tokenizer.Encode(raw, SpecialTokens::kAsText);
   Expect(tokenizer.Decode(parsed, SpecialText::kKeep) == spaced, "decoding gives the text back");
@@ -29,11 +31,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
     std::vector<dgemma::TextPart> parts;
     for (size_t begin = 0, step = size; begin < text.size(); step = step * 7 + 3) {
       size_t end = begin;
-      for (size_t characters = 1 + step % 5; characters > 0 && end < text.size(); --characters) dgemma::NextCodePoint(text, end);
+      for (size_t characters = 1 + step % 5; characters > 0 && end < text.size(); --characters)
+        dgemma::NextCodePoint(text, end);
       parts.push_back({std::string_view(text).substr(begin, end - begin), special});
       begin = end;
     }
-    Expect(tokenizer.EncodeParts(parts) == (special == SpecialTokens::kParse ? parsed : literal), "parts equal the whole");
+    Expect(tokenizer.EncodeParts(parts) == (special == SpecialTokens::kParse ? parsed : literal),
+           "parts equal the whole");
   }
 
   // Bytes as ids: broken runs of byte tokens and everything else.
