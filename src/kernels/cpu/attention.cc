@@ -1,0 +1,241 @@
+// Attention of the CPU backend. Keys are visited in blocks of kScoreKeys that are aligned to absolute positions, in the same order
+// for every row, with an online softmax: a row's bits do not depend on how the prompt was cut or on which rows share its task.
+// Slots that a row does not see are never used for it, whatever they hold.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <memory>
+
+#include "kernels/cpu/backend.h"
+
+namespace dgemma {
+namespace {
+
+/// Keys (or positions, or rows) [begin, end); empty when end is not beyond begin.
+struct KeyRange {
+  int64_t begin;
+  int64_t end;
+
+  bool operator==(const KeyRange&) const = default;
+};
+
+/// Positions of the cache that a row sees.
+KeyRange CacheRange(const AttentionSpan& span, int64_t row) {
+  const int64_t end = span.causal ? span.pos + row + 1 : span.cache_end;
+  int64_t begin = span.cache_begin;
+  if (span.window > 0) begin = std::max(begin, end - (span.causal ? span.window : span.window - 1));
+  return {begin, end};
+}
+
+/// kScoreKeys keys from position `pos` on (a multiple of it). In a ring they are whole runs of kKeyBlock consecutive slots.
+struct KeyBlock {
+  const KvStore* store;
+  int64_t kv_head;
+  int64_t pos;
+
+  int64_t Slot(int64_t key) const { return (pos + key) % store->slots; }
+};
+
+/// Queries of one task: pair i is row i / group, head i % group.
+struct QueryBlock {
+  int64_t pairs;
+  int64_t group;
+  int64_t head_size;
+  Matrix queries;  // [pairs, Q]
+  Matrix sums;     // [pairs, Q]
+  Matrix scores;   // [pairs, kScoreKeys]
+  SoftmaxState* states;
+};
+
+/// Calls run(begin, end) for the parts of `keys` that lie in consecutive slots.
+template <typename Run>
+void ForEachRun(const KeyBlock& block, KeyRange keys, Run run) {
+  while (keys.begin < keys.end) {
+    const int64_t slots_left = block.store->slots - block.Slot(keys.begin);
+    const int64_t end = std::min(keys.end, keys.begin + slots_left);
+    run(KeyRange{keys.begin, end});
+    keys.begin = end;
+  }
+}
+
+void ScoreKeys(const ProductOps& ops, const QueryBlock& block, const KeyBlock& keys, KeyRange seen) {
+  ForEachRun(keys, {seen.begin / kKeyPanel * kKeyPanel, seen.end}, [&](KeyRange run) {
+    Product product;
+    product.a = block.queries.data;
+    product.a_stride = block.queries.stride;
+    product.rows = block.pairs;
+    product.b = keys.store->k + keys.store->KeyIndex(keys.kv_head, keys.Slot(run.begin), 0);
+    product.b_panel_stride = block.head_size * kKeyPanel;
+    product.depth = block.head_size;
+    product.cols = (run.end - run.begin + kKeyPanel - 1) / kKeyPanel * kKeyPanel;
+    product.c = block.scores.data + run.begin;
+    product.c_stride = block.scores.stride;
+    ops.multiply(product);
+  });
+}
+
+/// sums[pairs] += probabilities[keys] times values[keys]. One chain of sums for each output: cutting `keys` changes no bit.
+void AddValues(const ProductOps& ops, const QueryBlock& block, const KeyBlock& keys, KeyRange pairs, KeyRange seen) {
+  ForEachRun(keys, seen, [&](KeyRange run) {
+    Product product;
+    product.a = block.scores.Row(pairs.begin) + run.begin;
+    product.a_stride = block.scores.stride;
+    product.rows = pairs.end - pairs.begin;
+    product.b = keys.store->v + keys.store->ValueIndex(keys.kv_head, keys.Slot(run.begin), 0);
+    product.format = PanelFormat::kF32Rows;
+    product.b_row_stride = block.head_size;
+    product.b_panel_stride = kPanel;
+    product.depth = run.end - run.begin;
+    product.cols = block.head_size;
+    product.c = block.sums.Row(pairs.begin);
+    product.c_stride = block.sums.stride;
+    product.start = Start::kAdd;
+    ops.multiply(product);
+  });
+}
+
+/// Values of rows [row, next) whose ranges differ: what all of them see at once, what only some see row by row.
+template <typename SeenBy>
+void AddRows(const ProductOps& ops, const QueryBlock& block, const KeyBlock& keys, KeyRange rows, SeenBy seen_by) {
+  KeyRange common{0, kScoreKeys};
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    common = {std::max(common.begin, seen_by(row).begin), std::min(common.end, seen_by(row).end)};
+  }
+  const auto pairs_of = [&](int64_t row) { return KeyRange{row * block.group, (row + 1) * block.group}; };
+  if (common.begin >= common.end) {
+    for (int64_t row = rows.begin; row < rows.end; ++row) AddValues(ops, block, keys, pairs_of(row), seen_by(row));
+    return;
+  }
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    AddValues(ops, block, keys, pairs_of(row), {seen_by(row).begin, common.begin});
+  }
+  AddValues(ops, block, keys, {rows.begin * block.group, rows.end * block.group}, common);
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    AddValues(ops, block, keys, pairs_of(row), {common.end, seen_by(row).end});
+  }
+}
+
+/// Visits one block; seen_by(row) is the range of its keys that a row of the task sees.
+template <typename SeenBy>
+void VisitBlock(const ProductOps& ops, const RowOps& rows, const QueryBlock& block, const KeyBlock& keys,
+                SeenBy seen_by) {
+  const int64_t count = block.pairs / block.group;
+  KeyRange all{kScoreKeys, 0};
+  for (int64_t row = 0; row < count; ++row) {
+    const KeyRange seen = seen_by(row);
+    if (seen.begin < seen.end) all = {std::min(all.begin, seen.begin), std::max(all.end, seen.end)};
+  }
+  if (all.begin >= all.end) return;
+  ScoreKeys(ops, block, keys, all);
+  for (int64_t pair = 0; pair < block.pairs; ++pair) {
+    const KeyRange seen = seen_by(pair / block.group);
+    if (seen.begin >= seen.end) continue;
+    const float factor = rows.softmax_block(block.scores.Row(pair), seen.begin, seen.end, block.states[pair]);
+    if (factor != 1.0f) rows.scale(block.sums.Row(pair), block.head_size, factor, nullptr, block.sums.Row(pair));
+  }
+  constexpr int64_t kMixedPairs = 24;  // rows of different ranges that share a product: a few register tiles
+  for (int64_t row = 0; row < count;) {
+    const KeyRange seen = seen_by(row);
+    int64_t next = row + 1;
+    while (next < count && seen_by(next) == seen) ++next;
+    if (next == row + 1) next = std::min(count, row + std::max<int64_t>(1, kMixedPairs / block.group));
+    AddRows(ops, block, keys, {row, next}, seen_by);
+    row = next;
+  }
+}
+
+}  // namespace
+
+void CpuKernels::AttendTask(const AttentionTask& task, const QkvShape& shape, Matrix q, Matrix out,
+                            float* scratch) const {
+  const AttentionSpan& span = *task.span;
+  const int64_t size = shape.head_size, group = shape.heads / shape.kv_heads, stride = PaddedStride(size);
+  const int64_t pairs = (task.end - task.begin) * group, score_stride = kScoreKeys + kRowPadding;
+  QueryBlock block{pairs, group, size, {scratch, pairs, size, stride}, {}, {}, nullptr};
+  block.sums = {scratch + pairs * stride, pairs, size, stride};
+  block.scores = {block.sums.data + pairs * stride, pairs, kScoreKeys, score_stride};
+  block.states = static_cast<SoftmaxState*>(static_cast<void*>(block.scores.data + pairs * score_stride));
+  const auto head_bytes = static_cast<size_t>(size) * sizeof(float);
+  auto column = [&](int64_t pair) { return (task.kv_head * group + pair % group) * size; };
+  auto pass_row = [&](int64_t pair) { return span.row + task.begin + pair / group; };
+  for (int64_t pair = 0; pair < pairs; ++pair) {
+    std::memcpy(block.queries.Row(pair), q.Row(pass_row(pair)) + column(pair), head_bytes);
+    std::memset(block.sums.Row(pair), 0, head_bytes);
+    std::construct_at(block.states + pair, -std::numeric_limits<float>::infinity(), 0.0f);
+  }
+  const KeyRange first = CacheRange(span, task.begin), last = CacheRange(span, task.end - 1);
+  for (int64_t pos = first.begin / kScoreKeys * kScoreKeys; pos < last.end; pos += kScoreKeys) {
+    VisitBlock(product_, row_, block, {&span.cache, task.kv_head, pos}, [&](int64_t row) {
+      const KeyRange seen = CacheRange(span, task.begin + row);
+      return KeyRange{std::clamp<int64_t>(seen.begin - pos, 0, kScoreKeys),
+                      std::clamp<int64_t>(seen.end - pos, 0, kScoreKeys)};
+    });
+  }
+  for (int64_t slot = 0; !span.causal && slot < span.rows; slot += kScoreKeys) {
+    VisitBlock(product_, row_, block, {&span.local, task.kv_head, slot},
+               [&](int64_t) { return KeyRange{0, std::min(kScoreKeys, span.rows - slot)}; });
+  }
+  for (int64_t pair = 0; pair < pairs; ++pair) {
+    row_.divide(block.sums.Row(pair), size, block.states[pair].sum, out.Row(pass_row(pair)) + column(pair));
+  }
+}
+
+void CpuKernels::Attend(std::span<const AttentionSpan> spans, const QkvShape& shape, Matrix q, Matrix out) {
+  const int64_t group = shape.heads / shape.kv_heads;
+  const int64_t step = std::max<int64_t>(1, AttentionPairs(shape.head_size) / group);
+  attention_tasks_.clear();
+  int64_t work = 0;
+  for (const AttentionSpan& span : spans) {
+    for (int64_t begin = 0; begin < span.rows; begin += step) {
+      const int64_t end = std::min(span.rows, begin + step);
+      const KeyRange first = CacheRange(span, begin), last = CacheRange(span, end - 1);
+      const int64_t keys = last.end - first.begin + (span.causal ? 0 : span.rows);
+      work += 4 * (end - begin) * shape.heads * shape.head_size * keys;
+      for (int64_t head = 0; head < shape.kv_heads; ++head) attention_tasks_.push_back({&span, head, begin, end});
+    }
+  }
+  const int64_t thread_floats = AttentionFloats(shape.head_size, group);
+  float* scratch = threads_.Floats(thread_floats * pool_.threads());
+  auto attend = [&](int64_t task, int thread) {
+    AttendTask(attention_tasks_[static_cast<size_t>(task)], shape, q, out, scratch + thread * thread_floats);
+  };
+  Run(static_cast<int64_t>(attention_tasks_.size()), work, attend);
+}
+
+void CpuKernels::StoreKeyValue(const KvTarget& to, const QkvShape& shape, const float* key, const float* value) const {
+  for (int64_t head = 0; head < shape.kv_heads; ++head) {
+    float* keys = to.store.k + to.store.KeyIndex(head, to.slot, 0);
+    for (int64_t dim = 0; dim < shape.head_size; ++dim) keys[dim * kKeyPanel] = key[head * shape.head_size + dim];
+    std::memcpy(to.store.v + to.store.ValueIndex(head, to.slot, 0), value + head * shape.head_size,
+                static_cast<size_t>(shape.head_size) * sizeof(float));
+  }
+}
+
+void CpuKernels::ProjectQkv(Matrix a, const QkvWeights& w, const QkvShape& shape, const Rotary& rotary,
+                            std::span<const KvTarget> target, Matrix q) {
+  const int64_t size = shape.head_size, kv_width = shape.kv_heads * size, stride = PaddedStride(kv_width);
+  float* memory = kv_.Floats(2 * a.rows * stride);
+  const Matrix k{memory, a.rows, kv_width, stride}, v{memory + a.rows * stride, a.rows, kv_width, stride};
+  linear_jobs_.clear();
+  linear_jobs_.push_back({a, PackedMatrix(w.q, 0), q});
+  linear_jobs_.push_back({a, PackedMatrix(w.k, 0), k});
+  if (w.v.present()) linear_jobs_.push_back({a, PackedMatrix(w.v, 0), v});
+  RunLinear(linear_jobs_);
+  auto finish = [&](int64_t row) {
+    const float* raw_value = w.v.present() ? v.Row(row) : k.Row(row);
+    for (int64_t head = 0; head < shape.kv_heads; ++head) {
+      NormRow(raw_value + head * size, size, nullptr, v.Row(row) + head * size);
+    }
+    auto norm_rotate = [&](float* x, const Weight& norm) {
+      NormRow(x, size, norm.Vector(), x);
+      row_.rotate(rotary.cos.Row(row), rotary.sin.Row(row), rotary.cos.cols, size / 2, x);
+    };
+    for (int64_t head = 0; head < shape.heads; ++head) norm_rotate(q.Row(row) + head * size, w.q_norm);
+    for (int64_t head = 0; head < shape.kv_heads; ++head) norm_rotate(k.Row(row) + head * size, w.k_norm);
+    StoreKeyValue(target[static_cast<size_t>(row)], shape, k.Row(row), v.Row(row));
+  };
+  RunRows(a.rows, 8 * (shape.heads + 2 * shape.kv_heads) * size, finish);
+}
+
+}  // namespace dgemma

@@ -1,0 +1,118 @@
+// Construction and memory of the CPU backend, and its operations on single rows.
+#include "kernels/cpu/backend.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+#include <cstring>
+#include <string>
+
+#include "base/checked.h"
+#include "tensor/stored.h"
+
+namespace dgemma {
+
+std::unique_ptr<Kernels> MakeCpuKernels(const CpuOptions& options) { return std::make_unique<CpuKernels>(options); }
+
+CpuKernels::CpuKernels(const CpuOptions& options)
+    : options_(options), product_(ChooseProductOps()), row_(ChooseRowOps()), pool_(options.threads) {}
+
+std::string CpuKernels::Description() const {
+  std::string target = product_.target;
+  std::transform(target.begin(), target.end(), target.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  const int threads = pool_.threads();
+  return "cpu " + target + ", " + std::to_string(threads) + (threads == 1 ? " thread" : " threads");
+}
+
+Result<Buffer> CpuKernels::Allocate(int64_t bytes) { return AllocateHost(bytes); }
+
+int64_t CpuKernels::PackedBytes(DType dtype, int64_t count, int64_t out, int64_t in) const {
+  return PackedWeightBytes(dtype, count, out, in);
+}
+
+Result<Weight> CpuKernels::Pack(const StoredTensor& tensor) {
+  Weight weight{tensor.count, tensor.rows, tensor.cols, tensor.dtype == DType::kBF16 ? DType::kBF16 : DType::kF32, {}};
+  DG_TRY(weight.buffer, Allocate(PackedWeightBytes(weight.dtype, tensor.count, tensor.rows, tensor.cols)));
+  PackPanels(tensor, weight, pool_);
+  return weight;
+}
+
+Result<Weight> CpuKernels::PackVector(const StoredTensor& tensor) {
+  Weight weight{tensor.count, tensor.rows, tensor.cols, DType::kF32, {}};
+  DG_TRY(weight.buffer, Allocate(tensor.count * tensor.rows * tensor.cols * static_cast<int64_t>(sizeof(float))));
+  for (int64_t row = 0; row < tensor.count * tensor.rows; ++row) {
+    ReadRow(tensor, row / tensor.rows, row % tensor.rows, weight.buffer.Floats() + row * tensor.cols);
+  }
+  return weight;
+}
+
+void CpuKernels::Upload(std::span<const float> source, Matrix target) { CopyRows(source.data(), target); }
+
+void CpuKernels::Download(Matrix source, std::span<float> target) { CopyRows(source, target.data()); }
+
+void CpuKernels::Embed(std::span<const int32_t> ids, const Weight& table, float scale, Matrix out) {
+  const PackedMatrix matrix(table, 0);
+  auto embed = [&](int64_t row) { ReadPackedRow(matrix, ids[static_cast<size_t>(row)], scale, out.Row(row)); };
+  RunRows(out.rows, 8 * out.cols, embed);
+}
+
+float CpuKernels::NormScale(const float* x, int64_t size) const {
+  const float mean = row_.sum_squares(x, size) / static_cast<float>(size) + options_.norm_eps;
+  return static_cast<float>(1.0 / std::sqrt(static_cast<double>(mean)));
+}
+
+void CpuKernels::NormRow(const float* x, int64_t size, const float* weight, float* out) const {
+  row_.scale(x, size, NormScale(x, size), weight, out);
+}
+
+void CpuKernels::RmsNorm(Matrix x, const Weight& weight, Matrix out) {
+  auto norm = [&](int64_t row) { NormRow(x.Row(row), x.cols, weight.Vector(), out.Row(row)); };
+  RunRows(x.rows, 4 * x.cols, norm);
+}
+
+void CpuKernels::AddRmsNorm(Matrix x, Matrix sum) {
+  auto norm = [&](int64_t row) {
+    row_.add(sum.Row(row), x.Row(row), x.cols, sum.Row(row));
+    NormRow(sum.Row(row), x.cols, nullptr, sum.Row(row));
+  };
+  RunRows(x.rows, 5 * x.cols, norm);
+}
+
+void CpuKernels::NormAdd(Matrix y, const Weight& weight, Matrix residual) {
+  auto norm = [&](int64_t row) {
+    float* h = residual.Row(row);
+    const float scale = NormScale(y.Row(row), y.cols);
+    float normed[kColumnBlock];
+    for (int64_t col = 0; col < y.cols; col += kColumnBlock) {
+      const int64_t n = std::min(kColumnBlock, y.cols - col);
+      row_.scale(y.Row(row) + col, n, scale, weight.Vector() + col, normed);
+      row_.add(h + col, normed, n, h + col);
+    }
+  };
+  RunRows(y.rows, 6 * y.cols, norm);
+}
+
+void CpuKernels::JoinBranches(Matrix dense, Matrix experts, const BranchNorms& norms, std::span<const float> scalar,
+                              Matrix h) {
+  const int64_t width = h.cols;
+  float* joined_rows = gathered_.Floats(h.rows * PaddedStride(width));
+  auto join = [&](int64_t row) {
+    float* joined = joined_rows + row * PaddedStride(width);
+    float* residual = h.Row(row);
+    const float dense_scale = NormScale(dense.Row(row), width), experts_scale = NormScale(experts.Row(row), width);
+    float normed[kColumnBlock];
+    for (int64_t col = 0; col < width; col += kColumnBlock) {
+      const int64_t n = std::min(kColumnBlock, width - col);
+      row_.scale(dense.Row(row) + col, n, dense_scale, norms.dense.Vector() + col, joined + col);
+      row_.scale(experts.Row(row) + col, n, experts_scale, norms.experts.Vector() + col, normed);
+      row_.add(joined + col, normed, n, joined + col);
+    }
+    NormRow(joined, width, norms.joined.Vector(), joined);
+    row_.add(residual, joined, width, residual);
+    row_.scale(residual, width, scalar[static_cast<size_t>(row)], nullptr, residual);
+  };
+  RunRows(h.rows, 16 * width, join);
+}
+
+}  // namespace dgemma

@@ -1,0 +1,148 @@
+// The CPU backend's class: the seam of kernels.h, the row steps its operations share, and the memory it keeps between calls.
+// linear.cc, attention.cc, experts.cc and head.cc hold the operations; product.cc and rows.cc the vector code they call.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "kernels/cpu/cpu_kernels.h"
+#include "kernels/cpu/packed.h"
+#include "kernels/cpu/scratch.h"
+#include "kernels/cpu/simd.h"
+
+namespace dgemma {
+
+/// c = a w^T for all rows and outputs of w.
+struct LinearJob {
+  Matrix a;
+  PackedMatrix w;
+  Matrix c;
+};
+
+/// out[rows, 0 .. hidden) = gelu(a gate^T) * (a up^T). gate starts at row 0 of its matrix, up at row `up_begin` of its own.
+struct GatedJob {
+  Matrix a;
+  PackedMatrix gate;
+  PackedMatrix up;
+  int64_t up_begin = 0;
+  int64_t hidden = 0;
+  Matrix out;
+};
+
+struct CpuHeadScratch;
+
+class CpuKernels final : public Kernels {
+ public:
+  explicit CpuKernels(const CpuOptions& options);
+
+  /// Bytes of the buffers that this backend keeps now, without those of a HeadScratch.
+  int64_t ScratchBytes() const { return kv_.bytes() + hidden_.bytes() + gathered_.bytes() + threads_.bytes(); }
+
+  std::string Description() const override;
+  Result<Buffer> Allocate(int64_t bytes) override;
+  Result<Weight> Pack(const StoredTensor& tensor) override;
+  Result<Weight> PackVector(const StoredTensor& tensor) override;
+  int64_t PackedBytes(DType dtype, int64_t count, int64_t out, int64_t in) const override;
+  void Upload(std::span<const float> source, Matrix target) override;
+  void Download(Matrix source, std::span<float> target) override;
+  void Embed(std::span<const int32_t> ids, const Weight& table, float scale, Matrix out) override;
+  void RmsNorm(Matrix x, const Weight& weight, Matrix out) override;
+  void Linear(Matrix x, const Weight& w, Matrix out) override;
+  void AddRmsNorm(Matrix x, Matrix sum) override;
+  void NormAdd(Matrix y, const Weight& weight, Matrix residual) override;
+  void ProjectQkv(Matrix a, const QkvWeights& w, const QkvShape& shape, const Rotary& rotary,
+                  std::span<const KvTarget> target, Matrix q) override;
+  void Attend(std::span<const AttentionSpan> spans, const QkvShape& shape, Matrix q, Matrix out) override;
+  void GatedMlp(Matrix x, const MlpWeights& w, Matrix out) override;
+  void Route(Matrix h, const RouterWeights& w, int64_t active, Routes& routes) override;
+  void Experts(Matrix x, const ExpertWeights& w, const Routes& routes, Matrix out) override;
+  void JoinBranches(Matrix dense, Matrix experts, const BranchNorms& norms, std::span<const float> scalar,
+                    Matrix h) override;
+  std::unique_ptr<HeadScratch> MakeHeadScratch() override;
+  void Denoise(Matrix hidden, const Weight& table, const HeadParams& params, HeadScratch& scratch,
+               std::span<HeadRow> rows, Matrix soft) override;
+  void Sample(HeadScratch& scratch, std::span<const int32_t> rows, std::span<const double> uniform,
+              std::span<int32_t> ids) override;
+  void Logits(Matrix hidden, const Weight& table, float softcap, Matrix out) override;
+  void SoftEmbed(Matrix logits, const Weight& table, float scale, Matrix soft) override;
+
+ private:
+  /// body(task, thread) for every task: on the pool, or inline where `work` (in rough floating-point operations) is too small to
+  /// be worth waking threads.
+  template <typename Body>
+  void Run(int64_t tasks, int64_t work, Body& body) {
+    constexpr int64_t kWorthWaking = 100000;
+    if (work < kWorthWaking) {
+      for (int64_t task = 0; task < tasks; ++task) body(task, 0);
+    } else {
+      pool_.ParallelFor(tasks, std::ref(body));
+    }
+  }
+
+  /// body(row) for every row, several rows a task.
+  template <typename Body>
+  void RunRows(int64_t rows, int64_t work_per_row, Body& body) {
+    const int64_t chunk = std::max<int64_t>(1, rows / (int64_t{4} * pool_.threads()));
+    auto run = [&](int64_t task, int) {
+      for (int64_t row = task * chunk; row < std::min(rows, (task + 1) * chunk); ++row) body(row);
+    };
+    Run((rows + chunk - 1) / chunk, rows * work_per_row, run);
+  }
+
+  /// Rows [row, row + rows) of `a` times panels of w into c, where c's first column is output first_panel * 16.
+  void MultiplyBlock(Matrix a, const PackedMatrix& w, int64_t first_panel, Matrix c) const;
+  void RunLinear(std::span<const LinearJob> jobs);
+  void RunGated(std::span<const GatedJob> jobs);
+  void GatedBlock(const GatedJob& job, int64_t begin, int64_t rows, int64_t col, float* scratch) const;
+
+  float NormScale(const float* x, int64_t size) const;
+  /// out = x * (mean(x^2) + eps)^-1/2 * weight; weight null = ones; may alias.
+  void NormRow(const float* x, int64_t size, const float* weight, float* out) const;
+  void StoreKeyValue(const KvTarget& to, const QkvShape& shape, const float* key, const float* value) const;
+
+  struct AttentionTask {
+    const AttentionSpan* span;
+    int64_t kv_head;
+    int64_t begin;  // rows [begin, end) of the span
+    int64_t end;
+  };
+  void AttendTask(const AttentionTask& task, const QkvShape& shape, Matrix q, Matrix out, float* scratch) const;
+
+  /// Rows [row, row + rows) and columns [col, col + cols) of a soft embedding.
+  struct SoftBlock {
+    int64_t row;
+    int64_t rows;
+    int64_t col;
+    int64_t cols;
+  };
+
+  /// The parts of one step of the sweep over the vocabulary, see head.cc.
+  void SweepLogits(CpuHeadScratch& state, int64_t first_id, int64_t ids);
+  void SweepProbabilities(CpuHeadScratch& state, int64_t first_id, int64_t ids, int64_t row) const;
+  void SweepEmbeddings(CpuHeadScratch& state, int64_t first_id, int64_t ids, Matrix soft);
+  void AddSoftBlock(const CpuHeadScratch& state, int64_t id, int64_t ids, const SoftBlock& block, Matrix soft,
+                    float* scratch) const;
+  /// Divides the sums of one row by its total.
+  void FinishSoft(const CpuHeadScratch& state, int64_t row, float scale, Matrix soft) const;
+  /// The picks of one tile, order[begin, end): recomputes its logits and walks them.
+  void SampleTile(const CpuHeadScratch& state, std::span<const int64_t> picks, std::span<const int32_t> rows,
+                  float* scratch, std::span<int32_t> ids) const;
+
+  CpuOptions options_;
+  ProductOps product_;
+  RowOps row_;
+  ThreadPool pool_;
+  GrowingBuffer kv_;                           // [R, 2 K Q]: projected keys and values; the router's inputs
+  GrowingBuffer hidden_;                       // [R, F] or [R A, X]: activated hidden values
+  GrowingBuffer gathered_;                     // [R A, D]: rows in the order of experts, then the experts' outputs
+  GrowingBuffer threads_;                      // scratch of each thread
+  std::unique_ptr<HeadScratch> soft_scratch_;  // of SoftEmbed
+  std::vector<AttentionTask> attention_tasks_;
+  std::vector<LinearJob> linear_jobs_;
+  std::vector<GatedJob> gated_jobs_;
+  std::vector<int64_t> expert_begin_;  // first grouped row of every expert
+  std::vector<int64_t> grouped_slot_;  // place of (row, k) among the grouped rows
+};
+
+}  // namespace dgemma

@@ -1,0 +1,108 @@
+// Router and experts of the CPU backend: rows are grouped by expert, so that every expert's weights are read once for all its rows.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "kernels/cpu/backend.h"
+
+namespace dgemma {
+namespace {
+
+/// Softmax in float64 and the `active` largest, as the reference: the choice of experts must not hang on a rounding of exp.
+void ChooseExperts(const float* z, int64_t experts, const float* expert_scale, std::span<int32_t> chosen,
+                   std::span<float> weights) {
+  std::vector<float> p(static_cast<size_t>(experts));
+  const float max = *std::max_element(z, z + experts);
+  double sum = 0;
+  for (int64_t e = 0; e < experts; ++e) sum += std::exp(static_cast<double>(z[e]) - max);
+  for (size_t e = 0; e < p.size(); ++e) p[e] = static_cast<float>(std::exp(static_cast<double>(z[e]) - max) / sum);
+  float total = 0;
+  for (size_t k = 0; k < chosen.size(); ++k) {  // selection, not sort: a NaN must not break the comparison
+    int32_t best = -1;
+    for (int32_t e = 0; e < experts; ++e) {
+      const bool taken = std::find(chosen.begin(), chosen.begin() + static_cast<int64_t>(k), e) !=
+                         chosen.begin() + static_cast<int64_t>(k);
+      if (!taken && (best < 0 || p[static_cast<size_t>(e)] > p[static_cast<size_t>(best)])) best = e;
+    }
+    chosen[k] = best;
+    total += p[static_cast<size_t>(best)];
+  }
+  for (size_t k = 0; k < chosen.size(); ++k) {
+    const auto expert = static_cast<size_t>(chosen[k]);
+    weights[k] = p[expert] / total * expert_scale[expert];
+  }
+}
+
+}  // namespace
+
+void CpuKernels::Route(Matrix h, const RouterWeights& w, int64_t active, Routes& routes) {
+  const int64_t experts = w.proj.out, stride = PaddedStride(h.cols), z_stride = PaddedStride(experts);
+  const float root = static_cast<float>(std::pow(static_cast<double>(h.cols), -0.5));
+  routes.active = active;
+  routes.expert.resize(static_cast<size_t>(h.rows * active));
+  routes.weight.resize(routes.expert.size());
+  float* memory = gathered_.Floats(h.rows * (stride + z_stride));
+  const Matrix input{memory, h.rows, h.cols, stride}, z{memory + h.rows * stride, h.rows, experts, z_stride};
+  auto scale = [&](int64_t row) {
+    NormRow(h.Row(row), h.cols, w.scale.Vector(), input.Row(row));
+    row_.scale(input.Row(row), h.cols, root, nullptr, input.Row(row));
+  };
+  RunRows(h.rows, 5 * h.cols, scale);
+  const LinearJob job{input, PackedMatrix(w.proj, 0), z};
+  RunLinear({&job, 1});
+  auto choose = [&](int64_t row) {
+    const auto first = static_cast<size_t>(row * active), count = static_cast<size_t>(active);
+    ChooseExperts(z.Row(row), experts, w.per_expert_scale.Vector(), std::span(routes.expert).subspan(first, count),
+                  std::span(routes.weight).subspan(first, count));
+  };
+  RunRows(h.rows, experts * (40 + active), choose);
+}
+
+void CpuKernels::Experts(Matrix x, const ExpertWeights& w, const Routes& routes, Matrix out) {
+  const int64_t slots = x.rows * routes.active, width = x.cols, hidden = w.down.in, experts = w.down.count;
+  // Counting sort of (row, k) by expert; within an expert in the order of rows.
+  expert_begin_.assign(static_cast<size_t>(experts) + 1, 0);
+  for (int64_t slot = 0; slot < slots; ++slot)
+    ++expert_begin_[static_cast<size_t>(routes.expert[static_cast<size_t>(slot)]) + 1];
+  for (size_t e = 1; e < expert_begin_.size(); ++e) expert_begin_[e] += expert_begin_[e - 1];
+  grouped_slot_.resize(static_cast<size_t>(slots));
+  {
+    std::vector<int64_t> next(expert_begin_);
+    for (size_t slot = 0; slot < grouped_slot_.size(); ++slot) {
+      grouped_slot_[slot] = next[static_cast<size_t>(routes.expert[slot])]++;
+    }
+  }
+  const int64_t stride = PaddedStride(width), hidden_stride = PaddedStride(hidden);
+  const Matrix gathered{gathered_.Floats(slots * stride), slots, width, stride};
+  const Matrix activated{hidden_.Floats(slots * hidden_stride), slots, hidden, hidden_stride};
+  auto gather = [&](int64_t row) {
+    for (int64_t k = 0; k < routes.active; ++k) {
+      const int64_t place = grouped_slot_[static_cast<size_t>(row * routes.active + k)];
+      std::memcpy(gathered.Row(place), x.Row(row), static_cast<size_t>(width) * sizeof(float));
+    }
+  };
+  RunRows(x.rows, routes.active * width, gather);
+  gated_jobs_.clear();
+  linear_jobs_.clear();
+  for (int64_t e = 0; e < experts; ++e) {
+    const int64_t begin = expert_begin_[static_cast<size_t>(e)],
+                  rows = expert_begin_[static_cast<size_t>(e) + 1] - begin;
+    if (rows == 0) continue;
+    const PackedMatrix gate_up(w.gate_up, e);
+    gated_jobs_.push_back({gathered.Rows(begin, rows), gate_up, gate_up, hidden, hidden, activated.Rows(begin, rows)});
+    linear_jobs_.push_back({activated.Rows(begin, rows), PackedMatrix(w.down, e), gathered.Rows(begin, rows)});
+  }
+  RunGated(gated_jobs_);
+  RunLinear(linear_jobs_);  // the gathered inputs are no longer needed: outputs take their place
+  auto combine = [&](int64_t row) {
+    float* total = out.Row(row);
+    std::fill_n(total, width, 0.0f);
+    for (int64_t k = 0; k < routes.active; ++k) {
+      const auto slot = static_cast<size_t>(row * routes.active + k);
+      row_.add_scaled(gathered.Row(grouped_slot_[slot]), width, routes.weight[slot], total);
+    }
+  };
+  RunRows(x.rows, 2 * routes.active * width, combine);
+}
+
+}  // namespace dgemma

@@ -1,0 +1,68 @@
+// What the CPU backend keeps of a sweep over the vocabulary, between its steps and for Sample.
+#pragma once
+
+#include <vector>
+
+#include "kernels/cpu/packed.h"
+#include "kernels/cpu/scratch.h"
+#include "kernels/kernels.h"
+
+namespace dgemma {
+
+/// Ids of one step of a sweep: its logits [R, 2048] stay in a cache that all threads share.
+inline constexpr int64_t kSweepIds = 2048;
+/// Ids whose products with the table are added to the soft embedding at once, and skipped at once.
+inline constexpr int64_t kSoftIds = 256;
+/// Ids whose masses Sample finds summed up.
+inline constexpr int64_t kTileIds = 64;
+inline constexpr int64_t kSweepTiles = kSweepIds / kTileIds;
+inline constexpr int64_t kSweepParts = kSweepIds / kSoftIds;
+
+/// Floats of one thread's share of the soft embedding: a transposed block of the table, gathered probabilities and sums.
+int64_t SoftFloats(int64_t rows);
+
+/// Floats of one thread's share of Sample: the hidden rows that picked one tile, and its logits.
+int64_t SampleFloats(int64_t width);
+
+/// Running values of one row.
+struct SweepRow {
+  double sum = 0;       ///< of exp(l - max) over the ids so far
+  double weighted = 0;  ///< of exp(l - max) (l - max)
+  float max = 0;
+  float factor = 1;  ///< what earlier soft sums are multiplied by in this step
+  int32_t argmax = 0;
+  bool finite = true;
+};
+
+struct CpuHeadScratch final : HeadScratch {
+  /// Sizes everything for `rows` rows and the table, and forgets the last sweep.
+  void Begin(int64_t rows, const Weight& table);
+  static int64_t Bytes(int64_t rows, int64_t width, int64_t vocab);
+
+  int64_t rows = 0;
+  int64_t vocab = 0;
+  PackedMatrix embedding;
+  Weight table;  ///< shares the table's memory, for Sample
+  float softcap = 0;
+  std::vector<float> temperature;  // [R]
+  Matrix hidden;                   // [R, D], copied: Sample needs it after the caller has gone on
+  Matrix logits;                   // [R, kSweepIds]: logits, then exp(l - max)
+  std::vector<SweepRow> row;       // [R]
+  std::vector<LogitStats> tile;    // [R, kSweepTiles] of the current step
+  std::vector<uint8_t> live;       // [R, kSweepParts]: probabilities that count for the soft embedding
+  std::vector<float> tile_sum;     // [R, V / kTileIds] of exp(l - reference)
+  std::vector<float> reference;    // [R, V / kSweepIds]: the running maximum at every step
+  std::vector<int64_t> order;      // of Sample: (tile, pick) in the order of tiles
+  std::vector<double>
+      mass_before;  // of Sample: [picks] cumulative mass before the picked tile, and the mass looked for
+  std::vector<double> mass_wanted;
+
+  int64_t Tiles() const { return (vocab + kTileIds - 1) / kTileIds; }
+  int64_t Steps() const { return (vocab + kSweepIds - 1) / kSweepIds; }
+
+ private:
+  GrowingBuffer hidden_memory_;
+  GrowingBuffer logits_memory_;
+};
+
+}  // namespace dgemma

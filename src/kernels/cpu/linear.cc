@@ -1,0 +1,122 @@
+// Matrix products of the CPU backend: how rows and outputs are cut into tasks, and the dense gated feed-forward.
+#include <algorithm>
+
+#include "kernels/cpu/backend.h"
+
+namespace dgemma {
+namespace {
+
+/// Rows cut into equal blocks of at most kRowBlock.
+struct RowBlocks {
+  int64_t rows;
+  int64_t count;
+  int64_t size;
+
+  RowBlocks(int64_t rows_in, int64_t tile) : rows(rows_in), count((rows_in + kRowBlock - 1) / kRowBlock), size(0) {
+    if (count > 0) size = std::min(kRowBlock, ((rows + count - 1) / count + tile - 1) / tile * tile);
+  }
+};
+
+/// Panels of one task: enough work to be worth handing out, and enough tasks for all threads to finish together. A multiple of 4,
+/// the panels that a tile of one row takes at once.
+int64_t TaskPanels(int64_t panels, int64_t jobs, int threads) {
+  const int64_t wanted = panels * jobs / (int64_t{8} * threads);
+  return std::clamp<int64_t>(wanted / 4 * 4, 4, 16);
+}
+
+}  // namespace
+
+void CpuKernels::MultiplyBlock(Matrix a, const PackedMatrix& w, int64_t first_panel, Matrix c) const {
+  Product product;
+  product.a = a.data;
+  product.a_stride = a.stride;
+  product.rows = a.rows;
+  product.b = w.Panel(first_panel);
+  product.format = w.format;
+  product.b_panel_stride = w.panel_stride;
+  product.depth = w.in;
+  product.cols = c.cols;
+  product.c = c.data;
+  product.c_stride = c.stride;
+  product_.multiply(product);
+}
+
+void CpuKernels::RunLinear(std::span<const LinearJob> jobs) {
+  int64_t panels = 0, work = 0, tasks = 0;
+  for (const LinearJob& job : jobs) {
+    panels = std::max(panels, job.w.PanelCount());
+    work += 2 * job.a.rows * job.w.out * job.w.in;
+  }
+  const int64_t step = TaskPanels(panels, static_cast<int64_t>(jobs.size()), pool_.threads());
+  auto tasks_of = [&](const LinearJob& job) {
+    return RowBlocks(job.a.rows, product_.tile_rows).count * ((job.w.PanelCount() + step - 1) / step);
+  };
+  for (const LinearJob& job : jobs) tasks += tasks_of(job);
+  auto multiply = [&](int64_t task, int) {
+    size_t index = 0;
+    for (; task >= tasks_of(jobs[index]); ++index) task -= tasks_of(jobs[index]);
+    const LinearJob& job = jobs[index];
+    const RowBlocks blocks(job.a.rows, product_.tile_rows);
+    const int64_t row = task % blocks.count * blocks.size, panel = task / blocks.count * step;
+    const int64_t rows = std::min(blocks.size, job.a.rows - row), col = panel * kPanel;
+    if (rows <= 0) return;
+    MultiplyBlock(job.a.Rows(row, rows), job.w, panel,
+                  {job.c.Row(row) + col, rows, std::min(step * kPanel, job.w.out - col), job.c.stride});
+  };
+  Run(tasks, work, multiply);
+}
+
+void CpuKernels::Linear(Matrix x, const Weight& w, Matrix out) {
+  const LinearJob job{x, PackedMatrix(w, 0), out};
+  RunLinear({&job, 1});
+}
+
+void CpuKernels::GatedBlock(const GatedJob& job, int64_t begin, int64_t rows, int64_t col, float* scratch) const {
+  const int64_t cols = std::min(kColumnBlock, job.hidden - col);
+  const Matrix a = job.a.Rows(begin, rows);
+  const Matrix gate{scratch, rows, cols, PaddedStride(kColumnBlock)};
+  MultiplyBlock(a, job.gate, col / kPanel, gate);
+  // The up half may begin inside a panel: the product covers whole panels from there, `skip` columns too many on the left.
+  const int64_t first = job.up_begin + col, skip = first % kPanel;
+  const Matrix up{scratch + rows * gate.stride, rows, skip + cols, PaddedStride(kColumnBlock + kPanel)};
+  MultiplyBlock(a, job.up, first / kPanel, up);
+  for (int64_t row = 0; row < rows; ++row) {
+    row_.gelu_multiply(gate.Row(row), up.Row(row) + skip, cols, job.out.Row(begin + row) + col);
+  }
+}
+
+void CpuKernels::RunGated(std::span<const GatedJob> jobs) {
+  int64_t tasks = 0, work = 0, rows = 0;
+  auto tasks_of = [&](const GatedJob& job) {
+    return RowBlocks(job.a.rows, product_.tile_rows).count * ((job.hidden + kColumnBlock - 1) / kColumnBlock);
+  };
+  for (const GatedJob& job : jobs) {
+    tasks += tasks_of(job);
+    work += 4 * job.a.rows * job.hidden * job.gate.in;
+    rows = std::max(rows, job.a.rows);
+  }
+  const int64_t thread_floats = GatedFloats(rows);
+  float* scratch = threads_.Floats(thread_floats * pool_.threads());
+  auto run = [&](int64_t task, int thread) {
+    size_t index = 0;
+    for (; task >= tasks_of(jobs[index]); ++index) task -= tasks_of(jobs[index]);
+    const GatedJob& job = jobs[index];
+    const RowBlocks blocks(job.a.rows, product_.tile_rows);
+    const int64_t row = task % blocks.count * blocks.size;
+    const int64_t block_rows = std::min(blocks.size, job.a.rows - row);
+    if (block_rows > 0)
+      GatedBlock(job, row, block_rows, task / blocks.count * kColumnBlock, scratch + thread * thread_floats);
+  };
+  Run(tasks, work, run);
+}
+
+void CpuKernels::GatedMlp(Matrix x, const MlpWeights& w, Matrix out) {
+  const int64_t hidden = w.gate.out, stride = PaddedStride(hidden);
+  const Matrix activated{hidden_.Floats(x.rows * stride), x.rows, hidden, stride};
+  const GatedJob gated{x, PackedMatrix(w.gate, 0), PackedMatrix(w.up, 0), 0, hidden, activated};
+  RunGated({&gated, 1});
+  const LinearJob down{activated, PackedMatrix(w.down, 0), out};
+  RunLinear({&down, 1});
+}
+
+}  // namespace dgemma

@@ -1,0 +1,74 @@
+// Bursts of a millisecond or two on every thread; the best burst counts.
+#include "kernels/cpu/machine_peak.h"
+
+#include <algorithm>
+#include <chrono>
+#include <functional>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "kernels/cpu/simd.h"
+#include "kernels/host_memory.h"
+
+namespace dgemma {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double Seconds(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
+/// Best rate over `bursts` of work(), which returns the units it did.
+template <typename Work>
+double BestRate(int bursts, Work work) {
+  double best = 0;
+  for (int burst = 0; burst < bursts; ++burst) {
+    const Clock::time_point begin = Clock::now();
+    const double units = work();
+    best = std::max(best, units / Seconds(begin));
+  }
+  return best;
+}
+
+double FlopRate(const PeakOps& ops, ThreadPool& pool) {
+  constexpr int64_t kRounds = 400000;  // 1.5 ms at 3 GHz
+  std::vector<float> sinks(static_cast<size_t>(pool.threads()));
+  std::vector<double> done(sinks.size());
+  auto work = [&](int64_t task, int) {
+    done[static_cast<size_t>(task)] = ops.multiply_add(kRounds, &sinks[static_cast<size_t>(task)]);
+  };
+  return BestRate(80, [&] {
+    pool.ParallelFor(pool.threads(), std::ref(work));
+    return done[0] * static_cast<double>(pool.threads());
+  });
+}
+
+double ReadRate(const PeakOps& ops, ThreadPool& pool) {
+  constexpr int64_t kBytes = int64_t{256} << 20, kChunk = int64_t{1} << 20;
+  Result<Buffer> memory = AllocateHost(kBytes);
+  if (!memory) return 0;
+  std::fill_n(memory->Floats(), kBytes / 4, 1.0f);
+  std::vector<float> sinks(static_cast<size_t>(kBytes / kChunk));
+  auto work = [&](int64_t task, int) {
+    sinks[static_cast<size_t>(task)] = ops.read(memory->Floats() + task * (kChunk / 4), kChunk / 4);
+  };
+  return BestRate(7, [&] {
+    pool.ParallelFor(kBytes / kChunk, std::ref(work));
+    return static_cast<double>(kBytes);
+  });
+}
+
+}  // namespace
+
+MachinePeak MeasureMachinePeak(int threads) {
+  const PeakOps ops = ChoosePeakOps();
+  ThreadPool pool(threads), one(1);
+  MachinePeak peak;
+  peak.target = ChooseProductOps().target;
+  peak.threads = pool.threads();
+  peak.flops_one_thread = FlopRate(ops, one);
+  peak.flops_all_threads = pool.threads() == 1 ? peak.flops_one_thread : FlopRate(ops, pool);
+  peak.read_bytes_per_second = ReadRate(ops, pool);
+  return peak;
+}
+
+}  // namespace dgemma

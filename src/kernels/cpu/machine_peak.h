@@ -1,0 +1,21 @@
+// Measures what this machine can do at most: float32 multiply-adds and sequential reads. `dgemma bench` and bench/op_bench print
+// every figure as a share of these. Takes about half a second.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace dgemma {
+
+struct MachinePeak {
+  std::string target;  ///< instruction set that the CPU backend chooses here, such as "AVX2"
+  int threads = 1;
+  double flops_one_thread = 0;       ///< float32 operations per second, a multiply-add counts as two
+  double flops_all_threads = 0;      ///< the same with all threads at once
+  double read_bytes_per_second = 0;  ///< sequential reads of memory far larger than the caches, all threads
+};
+
+/// The best of many short bursts, so that other work on the machine disturbs little.
+MachinePeak MeasureMachinePeak(int threads);
+
+}  // namespace dgemma

@@ -1,0 +1,265 @@
+// The blocked matrix product over packed panels, and the transposition of panels: the only source that knows the register tile.
+// Compiled once for each instruction set; everything above calls it through ProductOps.
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/cpu/simd.h"
+#include "kernels/cpu/targets.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/product.cc"
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+
+#include "hwy/highway.h"
+#include "kernels/cpu/product-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace dgemma {
+namespace HWY_NAMESPACE {
+
+inline constexpr auto kLanes = static_cast<int64_t>(kTileLanes);
+inline constexpr auto kTileRows = static_cast<int64_t>(kMaxTileRows);
+
+/// Depth of one block: 256 x 16 floats of B are 16 KiB, half of a first-level cache.
+inline constexpr int64_t kDepthBlock = 256;
+
+/// Rows whose 256 values of depth stay in a second-level cache next to four panels of B.
+inline constexpr int64_t kRowsBlock = 96;
+
+/// `panels` panels of B at depth [k, k + depth) as float32 with 16 values a row, `kDepthBlock` rows a panel, zero padded.
+void CopyPanels(const Product& p, int64_t col, int64_t panels, int64_t k, int64_t depth, float* to) {
+  const TileTag d;
+  const hn::RebindToUnsigned<TileTag> du;
+  const auto high = hn::Set(du, 0xFFFF0000u);
+  for (int64_t panel = 0; panel < panels; ++panel, to += kDepthBlock * kPanel) {
+    const int64_t first = (col / kPanel + panel) * p.b_panel_stride;
+    if (p.format == PanelFormat::kBf16Pairs) {
+      const uint32_t* from = static_cast<const uint32_t*>(p.b) + first + k / 2 * kPanel;
+      for (int64_t pair = 0; pair < depth / 2 * kPanel; pair += kLanes) {
+        const auto both = hn::LoadU(du, from + pair);
+        float* even = to + pair / kPanel * 2 * kPanel + pair % kPanel;
+        hn::StoreU(hn::BitCast(d, hn::ShiftLeft<16>(both)), d, even);
+        hn::StoreU(hn::BitCast(d, hn::And(both, high)), d, even + kPanel);
+      }
+      if (depth % 2 != 0) {
+        for (int64_t j = 0; j < kPanel; j += kLanes) {
+          const auto last = hn::LoadU(du, from + depth / 2 * kPanel + j);
+          hn::StoreU(hn::BitCast(d, hn::ShiftLeft<16>(last)), d, to + (depth - 1) * kPanel + j);
+        }
+      }
+      continue;
+    }
+    const float* from = static_cast<const float*>(p.b) + first + k * p.b_row_stride;
+    const int64_t width = std::min(kPanel, p.cols - col - panel * kPanel);
+    for (int64_t row = 0; row < depth; ++row, from += p.b_row_stride) {
+      if (width == kPanel) {
+        for (int64_t j = 0; j < kPanel; j += kLanes) hn::StoreU(hn::LoadU(d, from + j), d, to + row * kPanel + j);
+      } else {
+        std::memset(to + row * kPanel, 0, static_cast<size_t>(kPanel) * sizeof(float));
+        std::memcpy(to + row * kPanel, from, static_cast<size_t>(width) * sizeof(float));
+      }
+    }
+  }
+}
+
+/// Runs one tile whose last panel has only `cols` columns of C: through a buffer.
+void PartialTile(TileFunction tile, TileCall call, int64_t rows, int64_t cols) {
+  alignas(64) float buffer[kMaxTileRows * 4 * size_t{kPanel}];
+  const int64_t stride = (cols + kPanel - 1) / kPanel * kPanel;
+  float* c = call.c;
+  const auto bytes = static_cast<size_t>(cols) * sizeof(float);
+  if (call.start == Start::kAdd) {
+    std::memset(buffer, 0, sizeof(buffer));
+    for (int64_t r = 0; r < rows; ++r) std::memcpy(buffer + r * stride, c + r * call.c_stride, bytes);
+  }
+  const int64_t c_stride = call.c_stride;
+  call.c = buffer;
+  call.c_stride = stride;
+  tile(call);
+  for (int64_t r = 0; r < rows; ++r) std::memcpy(c + r * c_stride, buffer + r * stride, bytes);
+}
+
+/// Memory that the next group of panels will need; asked for little by little while the tiles of this one run, because a panel
+/// is read from memory only once and the first tile would otherwise wait for it.
+struct Ahead {
+  const char* begin = nullptr;
+  int64_t bytes = 0;
+};
+
+/// All rows times one group of panels over one block of depth.
+template <PanelFormat kFormat>
+void RowTiles(const Product& p, TileCall call, int64_t panels, int64_t cols, Ahead ahead) {
+  const int64_t tiles = (p.rows + kTileRows - 1) / kTileRows;
+  if (ahead.bytes > 0) {
+    call.ahead = ahead.begin;
+    call.ahead_step = ahead.bytes / (tiles * call.depth) + 1;
+  }
+  for (int64_t tile = 0; tile < tiles; ++tile) {  // sizes differ by one at most: no tile is too small to hide latency
+    const int64_t rows = p.rows / tiles + (tile < p.rows % tiles ? 1 : 0);
+    const TileFunction run = FindTile<kFormat>(rows, panels);
+    if (cols == panels * kPanel)
+      run(call);
+    else
+      PartialTile(run, call, rows, cols);
+    call.a += rows * call.a_stride;
+    call.c += rows * call.c_stride;
+    call.ahead += call.ahead_step * call.depth;
+  }
+}
+
+/// Where the panel of column `col` lies at this block of depth, or the first panel at the next block.
+Ahead NextPanel(const Product& p, int64_t col, int64_t k, int64_t depth) {
+  if (p.format == PanelFormat::kF32Rows) return {};
+  if (col >= p.cols) {
+    col = 0;
+    k += depth;
+    depth = std::min(depth, p.depth - k);
+    if (depth <= 0) return {};
+  }
+  const bool pairs = p.format == PanelFormat::kBf16Pairs;
+  const int64_t first = col / kPanel * p.b_panel_stride + (pairs ? k / 2 * kPanel : k * p.b_row_stride);
+  return {static_cast<const char*>(p.b) + first * 4, (pairs ? depth * 2 : depth * 4) * kPanel};
+}
+
+/// Few rows use every value of B once: no copy of B, no blocks of depth.
+bool HasFewRows(const Product& p) { return p.rows <= kTileRows; }
+
+/// B is copied block by block where its values are not float32 panels as they stand.
+bool NeedsCopy(const Product& p) {
+  return p.format == PanelFormat::kF32Rows ? !HasFewRows(p) || p.cols % kPanel != 0
+                                           : p.format == PanelFormat::kBf16Pairs && !HasFewRows(p);
+}
+
+/// All rows of p and all its columns over depth [k, k + depth).
+void MultiplyDepth(const Product& p, int64_t k, int64_t depth, bool copy, float* copied) {
+  const bool few_rows = HasFewRows(p);
+  int64_t panels = static_cast<int64_t>(few_rows ? TilePanels(static_cast<size_t>(p.rows)) : kMaxTilePanels);
+  for (int64_t col = 0; col < p.cols; col += panels * kPanel) {
+    const int64_t left = (p.cols - col + kPanel - 1) / kPanel;
+    while (panels > left) panels /= 2;
+    const int64_t cols = std::min(panels * kPanel, p.cols - col), first = col / kPanel * p.b_panel_stride;
+    const char* start_of_b = static_cast<const char*>(p.b) + first * 4;
+    TileCall call{p.a + k,
+                  p.a_stride,
+                  copied,
+                  kPanel,
+                  kDepthBlock * kPanel,
+                  depth,
+                  p.c + col,
+                  p.c_stride,
+                  k == 0 ? p.start : Start::kAdd,
+                  start_of_b,
+                  0};
+    const Ahead ahead = few_rows ? Ahead() : NextPanel(p, col + panels * kPanel, k, depth);
+    if (copy) {
+      CopyPanels(p, col, panels, k, depth, copied);
+      RowTiles<PanelFormat::kF32>(p, call, panels, cols, ahead);
+      continue;
+    }
+    call.b_row_stride = p.b_row_stride;
+    call.b_panel_stride = p.b_panel_stride;
+    if (few_rows) {  // its own panel, a few lines further on
+      call.ahead = start_of_b + 4096;
+      call.ahead_step = p.b_row_stride * 4;
+    }
+    if (p.format == PanelFormat::kBf16Pairs) {
+      call.b = start_of_b + k / 2 * kPanel * 4;
+      RowTiles<PanelFormat::kBf16Pairs>(p, call, panels, cols, ahead);
+    } else {
+      call.b = start_of_b + k * p.b_row_stride * 4;
+      RowTiles<PanelFormat::kF32>(p, call, panels, cols, ahead);
+    }
+  }
+}
+
+void Multiply(const Product& p) {
+  if (p.rows <= 0 || p.cols <= 0) return;
+  alignas(64) float copied[static_cast<size_t>(4 * kPanel * kDepthBlock)];
+  const bool copy = NeedsCopy(p);
+  const int64_t depth_block = HasFewRows(p) && !copy ? std::max<int64_t>(p.depth, 1) : kDepthBlock;
+  // Blocks of rows are equal and, except the last, multiples of the tile.
+  const int64_t blocks = (p.rows + kRowsBlock - 1) / kRowsBlock;
+  const int64_t rows = ((p.rows + blocks - 1) / blocks + kTileRows - 1) / kTileRows * kTileRows;
+  for (int64_t k = 0; k == 0 || k < p.depth; k += depth_block) {
+    for (int64_t row = 0; row < p.rows; row += rows) {
+      Product part = p;
+      part.a += row * p.a_stride;
+      part.c += row * p.c_stride;
+      part.rows = std::min(rows, p.rows - row);
+      MultiplyDepth(part, k, std::min(depth_block, p.depth - k), copy, copied);
+    }
+  }
+}
+
+/// 4 x 4 floats: rows are 4 lanes of consecutive ids, results go to four ids' rows.
+HWY_INLINE void Transpose4(const float* const (&from)[4], float* to, int64_t stride) {
+#if HWY_TARGET == HWY_SCALAR
+  for (int64_t i = 0; i < 4; ++i) {
+    for (int64_t j = 0; j < 4; ++j) to[i * stride + j] = from[j][i];
+  }
+#else
+  const hn::CappedTag<float, 4> d;
+  const hn::RepartitionToWide<decltype(d)> dw;
+  const auto r0 = hn::LoadU(d, from[0]), r1 = hn::LoadU(d, from[1]), r2 = hn::LoadU(d, from[2]),
+             r3 = hn::LoadU(d, from[3]);
+  const auto low01 = hn::BitCast(dw, hn::InterleaveLower(d, r0, r1)),
+             low23 = hn::BitCast(dw, hn::InterleaveLower(d, r2, r3));
+  const auto up01 = hn::BitCast(dw, hn::InterleaveUpper(d, r0, r1)),
+             up23 = hn::BitCast(dw, hn::InterleaveUpper(d, r2, r3));
+  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(dw, low01, low23)), d, to);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(dw, low01, low23)), d, to + stride);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(dw, up01, up23)), d, to + 2 * stride);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(dw, up01, up23)), d, to + 3 * stride);
+#endif
+}
+
+/// See ProductOps::transpose.
+void TransposePanels(const void* from, PanelFormat format, int64_t panel_stride, int64_t ids, int64_t width,
+                     float* to) {
+  alignas(64) float wide[4 * kPanel];
+  const TileTag d;
+  const hn::RebindToUnsigned<TileTag> du;
+  const auto high = hn::Set(du, 0xFFFF0000u);
+  const int64_t out_panel = (ids + kPanel - 1) / kPanel * kPanel * kPanel;
+  for (int64_t id = 0; id < ids; id += kPanel) {
+    const int64_t first = id / kPanel * panel_stride;
+    for (int64_t dim = 0; dim < width; dim += 4) {
+      const int64_t dims = std::min<int64_t>(4, width - dim);
+      const float* rows = static_cast<const float*>(from) + first + dim * kPanel;
+      if (format == PanelFormat::kBf16Pairs) {
+        const uint32_t* pairs = static_cast<const uint32_t*>(from) + first + dim / 2 * kPanel;
+        for (int64_t j = 0; j < (dims + 1) / 2 * kPanel; j += kLanes) {
+          const auto both = hn::LoadU(du, pairs + j);
+          float* even = wide + j / kPanel * 2 * kPanel + j % kPanel;
+          hn::StoreU(hn::BitCast(d, hn::ShiftLeft<16>(both)), d, even);
+          hn::StoreU(hn::BitCast(d, hn::And(both, high)), d, even + kPanel);
+        }
+        rows = wide;
+      }
+      float* target = to + dim / kPanel * out_panel + id * kPanel + dim % kPanel;
+      if (dims == 4) {
+        for (int64_t j = 0; j < kPanel; j += 4) {
+          const float* const four[4] = {rows + j, rows + kPanel + j, rows + 2 * kPanel + j, rows + 3 * kPanel + j};
+          Transpose4(four, target + j * kPanel, kPanel);
+        }
+      } else {
+        for (int64_t j = 0; j < kPanel; ++j) {
+          for (int64_t i = 0; i < dims; ++i) target[j * kPanel + i] = rows[i * kPanel + j];
+        }
+      }
+    }
+  }
+}
+
+ProductOps MakeProductOps() { return {hwy::TargetName(HWY_TARGET), kTileRows, &Multiply, &TransposePanels}; }
+
+}  // namespace HWY_NAMESPACE
+}  // namespace dgemma
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace dgemma {
+HWY_EXPORT(MakeProductOps);
+ProductOps ChooseProductOps() { return HWY_DYNAMIC_DISPATCH(MakeProductOps)(); }
+}  // namespace dgemma
+#endif

@@ -1,0 +1,229 @@
+// Vector operations on single rows: norms, activations, rotary, softmax of a block, statistics of logits.
+// Compiled once for each instruction set; everything above calls it through RowOps.
+#include <algorithm>
+#include <cfloat>
+#include <cmath>
+#include <limits>
+
+#include "kernels/cpu/simd.h"
+#include "kernels/cpu/targets.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/rows.cc"
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+
+#include "hwy/highway.h"
+#include "kernels/cpu/math-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace dgemma {
+namespace HWY_NAMESPACE {
+
+using RowTag = hn::CappedTag<float, 16>;
+using RowVec = hn::Vec<RowTag>;
+inline constexpr int64_t kLanes = static_cast<int64_t>(hn::MaxLanes(RowTag()));
+
+/// The first min(n, lanes) values, the rest `fill`.
+HWY_INLINE RowVec LoadPart(const float* x, int64_t n, float fill) {
+  const RowTag d;
+  if (n >= kLanes) return hn::LoadU(d, x);
+  alignas(64) float lanes[kLanes];
+  for (int64_t i = 0; i < kLanes; ++i) lanes[i] = i < n ? x[i] : fill;
+  return hn::Load(d, lanes);
+}
+
+HWY_INLINE void StorePart(RowVec v, int64_t n, float* x) {
+  const RowTag d;
+  if (n >= kLanes) {
+    hn::StoreU(v, d, x);
+    return;
+  }
+  alignas(64) float lanes[kLanes];
+  hn::Store(v, d, lanes);
+  for (int64_t i = 0; i < n; ++i) x[i] = lanes[i];
+}
+
+HWY_INLINE float Total(RowVec v) {
+  const RowTag d;
+  return hn::GetLane(hn::SumOfLanes(d, v));
+}
+
+float SumSquares(const float* x, int64_t n) {
+  const RowTag d;
+  RowVec s0 = hn::Zero(d), s1 = s0, s2 = s0, s3 = s0;
+  int64_t i = 0;
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+    const RowVec v0 = hn::LoadU(d, x + i), v1 = hn::LoadU(d, x + i + kLanes);
+    const RowVec v2 = hn::LoadU(d, x + i + 2 * kLanes), v3 = hn::LoadU(d, x + i + 3 * kLanes);
+    s0 = hn::MulAdd(v0, v0, s0);
+    s1 = hn::MulAdd(v1, v1, s1);
+    s2 = hn::MulAdd(v2, v2, s2);
+    s3 = hn::MulAdd(v3, v3, s3);
+  }
+  for (; i < n; i += kLanes) {
+    const RowVec v = LoadPart(x + i, n - i, 0.0f);
+    s0 = hn::MulAdd(v, v, s0);
+  }
+  return Total(hn::Add(hn::Add(s0, s1), hn::Add(s2, s3)));
+}
+
+void Scale(const float* x, int64_t n, float scale, const float* weight, float* out) {
+  const RowTag d;
+  const RowVec factor = hn::Set(d, scale);
+  for (int64_t i = 0; i < n; i += kLanes) {
+    RowVec v = hn::Mul(LoadPart(x + i, n - i, 0.0f), factor);
+    if (weight != nullptr) v = hn::Mul(v, LoadPart(weight + i, n - i, 0.0f));
+    StorePart(v, n - i, out + i);
+  }
+}
+
+void Add(const float* x, const float* y, int64_t n, float* out) {
+  for (int64_t i = 0; i < n; i += kLanes) {
+    StorePart(hn::Add(LoadPart(x + i, n - i, 0.0f), LoadPart(y + i, n - i, 0.0f)), n - i, out + i);
+  }
+}
+
+void AddScaled(const float* x, int64_t n, float weight, float* y) {
+  const RowTag d;
+  const RowVec factor = hn::Set(d, weight);
+  for (int64_t i = 0; i < n; i += kLanes) {
+    StorePart(hn::MulAdd(LoadPart(x + i, n - i, 0.0f), factor, LoadPart(y + i, n - i, 0.0f)), n - i, y + i);
+  }
+}
+
+void Divide(const float* x, int64_t n, float divisor, float* out) {
+  const RowTag d;
+  const RowVec by = hn::Set(d, divisor);
+  for (int64_t i = 0; i < n; i += kLanes) StorePart(hn::Div(LoadPart(x + i, n - i, 0.0f), by), n - i, out + i);
+}
+
+void GeluMultiply(const float* gate, const float* up, int64_t n, float* out) {
+  const RowTag d;
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const RowVec activated = Gelu(d, LoadPart(gate + i, n - i, 0.0f));
+    StorePart(hn::Mul(activated, LoadPart(up + i, n - i, 0.0f)), n - i, out + i);
+  }
+}
+
+void Rotate(const float* cos, const float* sin, int64_t pairs, int64_t half, float* x) {
+  for (int64_t i = 0; i < pairs; i += kLanes) {
+    const int64_t n = pairs - i;
+    const RowVec c = LoadPart(cos + i, n, 0.0f), s = LoadPart(sin + i, n, 0.0f);
+    const RowVec a = LoadPart(x + i, n, 0.0f), b = LoadPart(x + half + i, n, 0.0f);
+    StorePart(hn::Sub(hn::Mul(a, c), hn::Mul(b, s)), n, x + i);
+    StorePart(hn::Add(hn::Mul(b, c), hn::Mul(a, s)), n, x + half + i);
+  }
+}
+
+float SoftmaxBlock(float* scores, int64_t begin, int64_t end, SoftmaxState& state) {
+  const RowTag d;
+  const RowVec lowest = hn::Set(d, -std::numeric_limits<float>::infinity());
+  const RowVec from = hn::Set(d, static_cast<float>(begin)), to = hn::Set(d, static_cast<float>(end));
+  const int64_t first = begin / kLanes * kLanes;
+  RowVec max = hn::Set(d, state.max);
+  for (int64_t i = first; i < end; i += kLanes) {
+    const RowVec place = hn::Iota(d, static_cast<float>(i));
+    const auto seen = hn::And(hn::Ge(place, from), hn::Lt(place, to));
+    max = hn::Max(max, hn::IfThenElse(seen, hn::LoadU(d, scores + i), lowest));
+  }
+  const float highest = hn::GetLane(hn::MaxOfLanes(d, max));
+  const RowVec shift = hn::Set(d, highest);
+  RowVec sum = hn::Zero(d);
+  for (int64_t i = first; i < end; i += kLanes) {
+    const RowVec place = hn::Iota(d, static_cast<float>(i));
+    const auto seen = hn::And(hn::Ge(place, from), hn::Lt(place, to));
+    const RowVec e = hn::IfThenElseZero(seen, Exp(d, hn::Sub(hn::LoadU(d, scores + i), shift)));
+    hn::StoreU(e, d, scores + i);
+    sum = hn::Add(sum, e);
+  }
+  const float factor = hn::GetLane(Exp(d, hn::Set(d, state.max == highest ? 0.0f : state.max - highest)));
+  state.max = highest;
+  state.sum = state.sum * factor + Total(sum);
+  return factor;
+}
+
+template <class D>
+HWY_INLINE RowVec Capped(D d, RowVec x, RowVec softcap) {
+  return hn::Mul(Tanh(d, hn::Div(x, softcap)), softcap);
+}
+
+void Softcap(float* x, int64_t n, float softcap) {
+  const RowTag d;
+  const RowVec cap = hn::Set(d, softcap);
+  for (int64_t i = 0; i < n; i += kLanes) StorePart(Capped(d, LoadPart(x + i, n - i, 0.0f), cap), n - i, x + i);
+}
+
+/// Maximum and finiteness: x - x is 0 for finite values and NaN otherwise.
+struct Inspection {
+  RowVec max;
+  RowVec defect;
+};
+
+HWY_INLINE void Inspect(RowVec v, Inspection& found) {
+  found.max = hn::Max(found.max, v);
+  found.defect = hn::Add(found.defect, hn::Sub(v, v));
+}
+
+HWY_INLINE LogitStats Finish(const Inspection& found) {
+  const RowTag d;
+  return {hn::GetLane(hn::MaxOfLanes(d, found.max)), Total(found.defect) == 0.0f};
+}
+
+HWY_INLINE Inspection NothingFound() {
+  const RowTag d;
+  return {hn::Set(d, -std::numeric_limits<float>::infinity()), hn::Zero(d)};
+}
+
+LogitStats Temper(float* x, int64_t n, float softcap, float temperature) {
+  const RowTag d;
+  const RowVec cap = hn::Set(d, softcap), by = hn::Set(d, temperature);
+  Inspection found = NothingFound();
+  for (int64_t i = 0; i < n; i += kLanes) {  // places beyond n repeat the first value of the vector: no new maximum
+    const RowVec v = hn::Div(Capped(d, LoadPart(x + i, n - i, x[i]), cap), by);
+    StorePart(v, n - i, x + i);
+    Inspect(v, found);
+  }
+  return Finish(found);
+}
+
+LogitStats InspectRow(const float* x, int64_t n) {
+  const RowTag d;
+  const RowVec lowest = hn::Set(d, -std::numeric_limits<float>::infinity());
+  Inspection found = NothingFound();
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const RowVec v = LoadPart(x + i, n - i, x[i]);
+    Inspect(hn::IfThenElse(hn::Eq(v, lowest), hn::Set(d, -FLT_MAX), v), found);
+  }
+  return Finish(found);
+}
+
+ExpSums Exponentiate(float* x, int64_t n, float max) {
+  const RowTag d;
+  const RowVec shift = hn::Set(d, max);
+  RowVec sum = hn::Zero(d), weighted = sum;
+  for (int64_t i = 0; i < n; i += kLanes) {
+    // Far below any exponent that counts, and finite, so that e * shifted is 0 beyond n and for values of minus infinity.
+    const RowVec shifted = hn::Max(hn::Sub(LoadPart(x + i, n - i, -FLT_MAX), shift), hn::Set(d, -1e30f));
+    const RowVec e = Exp(d, shifted);
+    StorePart(e, n - i, x + i);
+    sum = hn::Add(sum, e);
+    weighted = hn::MulAdd(e, shifted, weighted);
+  }
+  return {Total(sum), Total(weighted)};
+}
+
+RowOps MakeRowOps() {
+  return {&SumSquares, &Scale,        &Add,     &AddScaled, &Divide,     &GeluMultiply,
+          &Rotate,     &SoftmaxBlock, &Softcap, &Temper,    &InspectRow, &Exponentiate};
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace dgemma
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace dgemma {
+HWY_EXPORT(MakeRowOps);
+RowOps ChooseRowOps() { return HWY_DYNAMIC_DISPATCH(MakeRowOps)(); }
+}  // namespace dgemma
+#endif

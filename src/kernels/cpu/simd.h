@@ -1,0 +1,106 @@
+// The vector kernels as tables of plain functions, one table for each instruction set, chosen once when a backend is made.
+// Policy (tasks, scratch memory, blocking over rows) is elsewhere and never sees a vector type.
+//
+// Every result is a function of its own row only. A matrix product sums sequentially over depth in one chain of multiply-adds
+// for each output, so tiling, the number of rows and the split into tasks cannot change a bit of it.
+#pragma once
+
+#include <cstdint>
+
+namespace dgemma {
+
+/// Columns of one panel of packed weights; independent of the vector size.
+inline constexpr int64_t kPanel = 16;
+
+/// How the right side of a product lies in memory.
+enum class PanelFormat : uint8_t {
+  kF32,  ///< value (k, j) at b[k * row_stride + j], panels b_panel_stride floats apart; 16 values readable everywhere
+  kBf16Pairs,  ///< u32 at b[k / 2 * 16 + j]: k even in the low half, k odd in the high half; strides count u32
+  kF32Rows,    ///< as kF32, but only `cols` values of a row are readable
+};
+
+/// What a product does to C.
+enum class Start : uint8_t { kZero, kAdd };
+
+/// C[rows, cols] (+)= A[rows, depth] * B[depth, cols], float32 throughout, strides in values.
+struct Product {
+  const float* a = nullptr;
+  int64_t a_stride = 0;
+  int64_t rows = 0;
+  const void* b = nullptr;
+  PanelFormat format = PanelFormat::kF32;
+  int64_t b_row_stride = kPanel;
+  int64_t b_panel_stride = 0;
+  int64_t depth = 0;
+  int64_t cols = 0;
+  float* c = nullptr;
+  int64_t c_stride = 0;
+  Start start = Start::kZero;
+};
+
+struct ProductOps {
+  const char* target;  ///< for people: "AVX2"
+  int64_t tile_rows;   ///< rows of the largest register tile; blocks of rows are best a multiple of it
+  void (*multiply)(const Product& product);
+  /// Packed panels of 16 ids [ids / 16][dimension][16] -> panels of 16 dimensions [width / 16][ids rounded up to 16][16], float32.
+  /// `from` points at the first (even) dimension of the block in the first panel; panel_stride counts units of the format.
+  /// Lanes of dimensions beyond `width` are left as they are.
+  void (*transpose)(const void* from, PanelFormat format, int64_t panel_stride, int64_t ids, int64_t width, float* to);
+};
+
+/// What one pass over a row of logits found.
+struct LogitStats {
+  float max;
+  bool finite;  ///< every value is finite
+};
+
+/// Sums of one exponentiated tile: sum e and sum e * (l - max).
+struct ExpSums {
+  float sum;
+  float weighted;
+};
+
+/// State of one row's online softmax: running maximum and running sum of exp(score - max).
+struct SoftmaxState {
+  float max;
+  float sum;
+};
+
+/// Operations on one row; n values, any alignment.
+struct RowOps {
+  float (*sum_squares)(const float* x, int64_t n);
+  /// out = (x * scale) * weight; weight null = ones; may alias.
+  void (*scale)(const float* x, int64_t n, float scale, const float* weight, float* out);
+  void (*add)(const float* x, const float* y, int64_t n, float* out);
+  /// y += weight * x
+  void (*add_scaled)(const float* x, int64_t n, float weight, float* y);
+  void (*divide)(const float* x, int64_t n, float divisor, float* out);
+  /// out = gelu(gate) * up; may alias.
+  void (*gelu_multiply)(const float* gate, const float* up, int64_t n, float* out);
+  /// Rotates pairs (x[i], x[i + half]) for i < pairs.
+  void (*rotate)(const float* cos, const float* sin, int64_t pairs, int64_t half, float* x);
+  /// scores[begin, end) -> exp(score - new maximum); updates the state; returns what earlier sums are multiplied by. Values
+  /// outside the range are never used. Partial sums belong to places within the block, so `end` alone changes nothing else.
+  float (*softmax_block)(float* scores, int64_t begin, int64_t end, SoftmaxState& state);
+  /// x = softcap * tanh(x / softcap), in place.
+  void (*softcap)(float* x, int64_t n, float softcap);
+  /// x = softcap * tanh(x / softcap) / temperature, in place, and its statistics.
+  LogitStats (*temper)(float* x, int64_t n, float softcap, float temperature);
+  /// The statistics of given logits; minus infinity is allowed and counts as the lowest finite value.
+  LogitStats (*inspect)(const float* x, int64_t n);
+  /// x = exp(x - max), in place.
+  ExpSums (*exponentiate)(float* x, int64_t n, float max);
+};
+
+/// Float32 multiply-adds from registers only, `rounds` times; returns the operations done (2 for each lane). The machine's peak.
+struct PeakOps {
+  double (*multiply_add)(int64_t rounds, float* sink);
+  /// Sum over n floats (a multiple of 64), for read bandwidth.
+  float (*read)(const float* x, int64_t n);
+};
+
+ProductOps ChooseProductOps();
+RowOps ChooseRowOps();
+PeakOps ChoosePeakOps();
+
+}  // namespace dgemma

@@ -1,0 +1,85 @@
+// What the operation tests share: matrices with poisoned gaps, stored weights of every type, and the check that every row-wise
+// operation must pass. To add an operation: fill an OpCase (its run function and its bound) and call CheckOp.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/kernels.h"
+
+namespace dgemma::test {
+
+/// Float32 rounding unit: every bound is a multiple of it.
+inline constexpr double kEps = 0x1p-24;
+
+std::unique_ptr<Kernels> Ref();
+std::unique_ptr<Kernels> Cpu(int threads = 1);
+
+/// Normal values with this standard deviation; the same for the same seed.
+std::vector<float> Normals(int64_t count, uint32_t seed, float deviation = 1.0f);
+
+/// A matrix whose rows are separated by NaN, and whose values start as NaN.
+struct Rows {
+  Rows(int64_t rows, int64_t cols);
+  Rows(int64_t rows, int64_t cols, const std::vector<float>& values);  ///< dense values
+
+  std::vector<float> storage;
+  Matrix view;
+};
+
+/// A tensor as in a file, with its bytes.
+struct Stored {
+  Stored(DType dtype, int64_t count, int64_t rows, int64_t cols, uint32_t seed, float deviation = 1.0f);
+
+  std::vector<std::byte> bytes;
+  StoredTensor tensor;
+};
+
+Weight Packed(Kernels& kernels, const Stored& stored);
+Weight PackedVector(Kernels& kernels, const Stored& stored);
+
+/// One run of an operation: on rows [begin, begin + rows) of the case's input, with input row `nan_row` set to NaN (-1: none).
+struct OpRun {
+  Kernels& kernels;
+  int64_t begin;
+  int64_t rows;
+  int64_t nan_row = -1;
+
+  /// The case's dense input rows [all, cols], cut and poisoned as this run asks.
+  Rows Input(const std::vector<float>& values, int64_t cols) const;
+};
+
+struct OpCase {
+  std::string name;
+  int64_t rows = 0;
+  double bound = 0;  ///< largest allowed |cpu - ref|
+  std::function<Rows(const OpRun&)> run;
+};
+
+/// cpu is within the bound of ref; 1, 2 and 4 threads, rows alone and rows in parts give the same bytes; a NaN stays in its row.
+/// Prints the largest and mean error and the cosine.
+void CheckOp(const OpCase& op);
+
+/// Compares and prints.
+void ExpectClose(const std::string& name, Matrix expected, Matrix actual, double bound);
+/// Same bits (any NaN equals any NaN) in rows [0, rows) of both.
+::testing::AssertionResult SameBits(Matrix a, Matrix b);
+
+/// Largest Euclidean norm of the rows of a dense matrix.
+double LargestRowNorm(const std::vector<float>& values, int64_t cols);
+/// Bound of a sum over `depth` products of x with random weights of this deviation. Its partial sums walk up to |x| deviation, and
+/// every step rounds by eps of where it is: eps sqrt(depth) |x| deviation, and 8 times that for the worst of all outputs.
+double SumBound(int64_t depth, double x_norm, double w_deviation);
+/// Bound of Down(gelu(x Gate) * (x Up)): hidden values reach four deviations squared and carry the errors of both sums and the
+/// activation's 8 eps; the second product averages them out.
+double GatedBound(int64_t width, int64_t hidden, double x_norm);
+/// Deviation of test weights that keeps the size of values: 1 / sqrt(inputs).
+float UnitDeviation(int64_t inputs);
+
+std::string TypeName(DType dtype);
+
+}  // namespace dgemma::test
