@@ -1,0 +1,348 @@
+// `dgemma dump`: intermediate results as safetensors, for people who compare engines. Tensor names as in tests/golden/README.md.
+// It works on ids and recorded draws only; no tokenizer, no text.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <boost/json/value.hpp>
+#include <map>
+#include <memory>
+
+#include "base/checked.h"
+#include "engine/generate.h"
+#include "engine/loaded_model.h"
+#include "engine/replay.h"
+#include "files/json.h"
+#include "files/mapped_file.h"
+#include "files/messages.h"
+#include "files/safetensors_writer.h"
+#include "model/json_fields.h"
+#include "verbs.h"
+
+namespace dgemma {
+namespace {
+
+struct DumpArguments {
+  std::string model, in, out, generate;
+  Backend backend = Backend::kCpu;
+  int threads = 0;
+};
+
+/// Results by name until they are written.
+class Results {
+ public:
+  void PutFloats(const std::string& name, std::vector<uint64_t> shape, std::vector<float> values) {
+    floats_[name] = {std::move(shape), std::move(values)};
+  }
+  void PutIds(const std::string& name, std::vector<uint64_t> shape, std::vector<int64_t> values) {
+    ids_[name] = {std::move(shape), std::move(values)};
+  }
+  Result<void> Write(const std::string& path) const {
+    std::vector<TensorToWrite> tensors;
+    for (const auto& [name, entry] : floats_) {
+      tensors.push_back(TensorFromMemory(name, DType::kF32, entry.first, std::as_bytes(std::span(entry.second))));
+    }
+    for (const auto& [name, entry] : ids_) {
+      tensors.push_back(TensorFromMemory(name, DType::kI64, entry.first, std::as_bytes(std::span(entry.second))));
+    }
+    return WriteSafetensors(path, std::move(tensors));
+  }
+
+ private:
+  std::map<std::string, std::pair<std::vector<uint64_t>, std::vector<float>>> floats_;
+  std::map<std::string, std::pair<std::vector<uint64_t>, std::vector<int64_t>>> ids_;
+};
+
+/// Keeps "x0" and "layer.l" under a prefix.
+class LayerKeeper final : public ForwardObserver {
+ public:
+  LayerKeeper(Kernels& kernels, Results& results, std::string prefix, bool with_input)
+      : kernels_(kernels), results_(results), prefix_(std::move(prefix)), with_input_(with_input) {}
+
+  void Observe(const char* name, int64_t layer, Matrix value) override {
+    const std::string_view what = name;
+    if (what == "layer") Keep(fmt::format("{}layer.{}", prefix_, layer), value);
+    if (what == "x0" && with_input_) Keep(prefix_ + "x0", value);
+  }
+
+ private:
+  void Keep(const std::string& name, Matrix value) {
+    std::vector<float> values(static_cast<size_t>(value.rows * value.cols));
+    kernels_.Download(value, values);
+    results_.PutFloats(name, {1, static_cast<uint64_t>(value.rows), static_cast<uint64_t>(value.cols)}, std::move(values));
+  }
+
+  Kernels& kernels_;
+  Results& results_;
+  std::string prefix_;
+  bool with_input_;
+};
+
+/// Ids of a [B, N] tensor, checked against the vocabulary.
+struct IdTable {
+  int64_t batch = 0, columns = 0;
+  std::vector<int32_t> ids;
+};
+
+Result<IdTable> ReadIds(const CheckpointFiles& files, const std::string& name, int64_t vocab) {
+  DG_TRY(const TensorBytes tensor, files.Tensor(name));
+  if (tensor.shape.size() != 2 || tensor.shape[0] == 0 || tensor.shape[1] == 0) {
+    return Fail(StatusCode::kInvalidFile, name + ": must have the shape [batch, tokens], not empty");
+  }
+  DG_TRY(const std::vector<int64_t> values, ReadIntegers(tensor));
+  IdTable table{static_cast<int64_t>(tensor.shape[0]), static_cast<int64_t>(tensor.shape[1]), {}};
+  for (int64_t id : values) {
+    if (id < 0 || id >= vocab) return Fail(StatusCode::kInvalidFile, fmt::format("{}: id {} is not in the vocabulary", name, id));
+    table.ids.push_back(static_cast<int32_t>(id));
+  }
+  return table;
+}
+
+void KeepLogits(const Model& model, Matrix hidden, const std::string& name, Results& results) {
+  const int64_t vocab = model.config.vocab;
+  std::vector<float> logits(static_cast<size_t>(hidden.rows * vocab));
+  model.kernels.Logits(hidden, model.weights.embedding, static_cast<float>(model.config.softcap), {logits.data(), hidden.rows, vocab, vocab});
+  results.PutFloats(name, {1, static_cast<uint64_t>(hidden.rows), static_cast<uint64_t>(vocab)}, std::move(logits));
+}
+
+/// Keys and values as Transformers' dynamic cache holds them: full layers everything, sliding layers the last window - 1 positions.
+void KeepCache(const Model& model, const KvCache& cache, Results& results) {
+  for (size_t l = 0; l < model.config.layers.size(); ++l) {
+    const KvStore store = cache.Layer(l);
+    const int64_t length = cache.end() - cache.begin();
+    const int64_t kept = model.config.layers[l].sliding ? std::min(length, model.config.window - 1) : length;
+    std::vector<float> k, v;
+    for (int64_t head = 0; head < store.kv_heads; ++head) {
+      for (int64_t pos = cache.end() - kept; pos < cache.end(); ++pos) {
+        for (int64_t dim = 0; dim < store.head_size; ++dim) {
+          k.push_back(store.k[store.KeyIndex(head, pos % store.slots, dim)]);
+          v.push_back(store.v[store.ValueIndex(head, pos % store.slots, dim)]);
+        }
+      }
+    }
+    const std::vector<uint64_t> shape = {1, static_cast<uint64_t>(store.kv_heads), static_cast<uint64_t>(kept), static_cast<uint64_t>(store.head_size)};
+    results.PutFloats(fmt::format("cache.{}.k", l), shape, std::move(k));
+    results.PutFloats(fmt::format("cache.{}.v", l), shape, std::move(v));
+  }
+}
+
+Result<void> DumpPasses(const Model& model, const CheckpointFiles& in, Results& results) {
+  DG_TRY(const IdTable ids, ReadIds(in, "ids", model.config.vocab));
+  if (ids.batch != 1) return Fail(StatusCode::kUnsupported, "ids: one row only (use --generate for batches)");
+  DG_TRY(Activations activations, Activations::Create(model.config, std::max(ids.columns, model.config.canvas), 1, model.kernels));
+  DG_TRY(KvCache cache, KvCache::Create(model.config, ids.columns, ids.columns, model.kernels));
+  LayerKeeper encoder(model.kernels, results, "encoder.", false);
+  DG_TRY(const Matrix prompt_hidden, Forward(model, activations, {{{SegmentKind::kPrompt, &cache, ids.ids, 0, {}, HiddenRows::kAll}}, {}}, &encoder));
+  KeepLogits(model, prompt_hidden, "ar_logits", results);
+  KeepCache(model, cache, results);
+  if (!in.HasTensor("canvas")) return {};
+
+  DG_TRY(const IdTable canvas, ReadIds(in, "canvas", model.config.vocab));
+  if (canvas.batch != 1 || canvas.columns != model.config.canvas) {
+    return Fail(StatusCode::kInvalidFile, fmt::format("canvas: must have the shape [1, {}]", model.config.canvas));
+  }
+  Segment segment{SegmentKind::kCanvas, &cache, canvas.ids, cache.end(), {}, HiddenRows::kAll};
+  Buffer soft_memory;
+  if (in.HasTensor("self_conditioning_logits")) {
+    DG_TRY(const TensorBytes tensor, in.Tensor("self_conditioning_logits"));
+    DG_TRY(std::vector<float> logits, ReadNumbers(tensor));
+    if (std::ssize(logits) != canvas.columns * model.config.vocab) {
+      return Fail(StatusCode::kInvalidFile, fmt::format("self_conditioning_logits: must have the shape [1, {}, {}]", canvas.columns, model.config.vocab));
+    }
+    DG_TRY(soft_memory, model.kernels.Allocate(canvas.columns * model.config.width * static_cast<int64_t>(sizeof(float))));
+    segment.soft = {soft_memory.Floats(), canvas.columns, model.config.width, model.config.width};
+    model.kernels.SoftEmbed({logits.data(), canvas.columns, model.config.vocab, model.config.vocab}, model.weights.embedding, model.embed_scale, segment.soft);
+  }
+  LayerKeeper decoder(model.kernels, results, "", true);
+  DG_TRY(const Matrix hidden, Forward(model, activations, {{segment}, {}}, &decoder));
+  KeepLogits(model, hidden, "logits", results);
+  return {};
+}
+
+struct ReplayOptions {
+  GenerateOptions generate;
+  int64_t canvases = 1;
+  int32_t pad_token = 0;
+};
+
+Result<ReplayOptions> ReadReplayOptions(const std::string& path, const Config& config) {
+  DG_TRY(const std::string text, ReadWholeFile(path, 1 << 20));
+  DG_TRY(const boost::json::value value, At(path, ParseJson(text)));
+  if (!value.is_object()) return Fail(StatusCode::kInvalidFile, path + ": must be a JSON object");
+  std::optional<Status> failure;
+  JsonFields fields(&value.as_object(), path, failure);
+  ReplayOptions options;
+  GenerateOptions& g = options.generate;
+  options.canvases = fields.Int("canvases", {1, 1 << 20}, 1);
+  g.max_new_tokens = options.canvases * config.canvas;
+  g.steps = static_cast<int32_t>(fields.Int("max_denoising_steps", {1, 4096}, g.steps));
+  g.t_min = fields.Real("t_min", {0, 1e3}, g.t_min);
+  g.t_max = fields.Real("t_max", {0, 1e3}, g.t_max);
+  g.stability = static_cast<int32_t>(fields.Int("stability_threshold", {0, 4096}, g.stability));
+  g.confidence = fields.Real("confidence_threshold", {0, 1e3}, g.confidence);
+  g.entropy_bound = fields.Real("entropy_bound", {1e-12, 1e9}, g.entropy_bound);
+  g.stop_tokens = fields.Ids("eos_token_id", {0, config.vocab - 1});
+  options.pad_token = static_cast<int32_t>(fields.Int("pad_token_id", {0, config.vocab - 1}, config.pad_token));
+  if (failure) return std::unexpected(*failure);
+  return options;
+}
+
+/// What one row of the batch did, step by step.
+class RowRecord final : public GenerationObserver {
+ public:
+  struct Step {
+    std::vector<int32_t> argmax;
+    std::vector<uint8_t> accepted;
+    std::vector<float> entropy;
+  };
+
+  void OnStep(const Canvas& canvas) override {
+    if (canvas.steps_done() == 1) steps.emplace_back();
+    steps.back().push_back({{canvas.argmax().begin(), canvas.argmax().end()},
+                            {canvas.accepted().begin(), canvas.accepted().end()},
+                            {canvas.entropy().begin(), canvas.entropy().end()}});
+  }
+  void OnTokens(std::span<const int32_t> canvas, std::span<const int32_t>) override { canvases.emplace_back(canvas.begin(), canvas.end()); }
+
+  std::vector<std::vector<Step>> steps;  // [canvas][step]
+  std::vector<std::vector<int32_t>> canvases;
+};
+
+/// canvas.c.step.s.{argmax, accepted, entropy} [B, C]: a row that had stopped earlier keeps its last step, as in Transformers.
+void KeepSteps(const std::vector<std::unique_ptr<RowRecord>>& rows, int64_t canvas_rows, int32_t pad, Results& results) {
+  size_t canvases = 0;
+  for (const auto& row : rows) canvases = std::max(canvases, row->steps.size());
+  const auto width = static_cast<size_t>(canvas_rows);
+  for (size_t c = 0; c < canvases; ++c) {
+    size_t steps = 0;
+    for (const auto& row : rows) steps = std::max(steps, c < row->steps.size() ? row->steps[c].size() : 0);
+    for (size_t s = 0; s < steps; ++s) {
+      std::vector<int64_t> argmax, accepted;
+      std::vector<float> entropy;
+      for (const auto& row : rows) {
+        const bool ran = c < row->steps.size();
+        const RowRecord::Step step = ran ? row->steps[c][std::min(s, row->steps[c].size() - 1)]
+                                         : RowRecord::Step{std::vector<int32_t>(width, pad), std::vector<uint8_t>(width, 0), std::vector<float>(width, 0.0f)};
+        argmax.insert(argmax.end(), step.argmax.begin(), step.argmax.end());
+        accepted.insert(accepted.end(), step.accepted.begin(), step.accepted.end());
+        entropy.insert(entropy.end(), step.entropy.begin(), step.entropy.end());
+      }
+      const std::vector<uint64_t> shape = {rows.size(), width};
+      results.PutIds(fmt::format("canvas.{}.step.{}.argmax", c, s), shape, std::move(argmax));
+      results.PutIds(fmt::format("canvas.{}.step.{}.accepted", c, s), shape, std::move(accepted));
+      results.PutFloats(fmt::format("canvas.{}.step.{}.entropy", c, s), shape, std::move(entropy));
+    }
+  }
+}
+
+Result<void> DumpGeneration(const Model& model, const CheckpointFiles& in, const ReplayOptions& options, Results& results) {
+  const Config& config = model.config;
+  DG_TRY(const IdTable prompt, ReadIds(in, "prompt", config.vocab));
+  IdTable mask{prompt.batch, prompt.columns, std::vector<int32_t>(prompt.ids.size(), 1)};
+  if (in.HasTensor("attention_mask")) {
+    DG_TRY(mask, ReadIds(in, "attention_mask", 2));
+    if (mask.ids.size() != prompt.ids.size()) return Fail(StatusCode::kInvalidFile, "attention_mask: its shape differs from the prompt's");
+  }
+  std::vector<int32_t> start;
+  if (in.HasTensor("start_canvas")) {
+    DG_TRY(IdTable table, ReadIds(in, "start_canvas", config.vocab));
+    if (std::ssize(table.ids) != prompt.batch * config.canvas) return Fail(StatusCode::kInvalidFile, "start_canvas: wrong shape");
+    start = std::move(table.ids);
+  }
+  const int64_t context = prompt.columns + (options.canvases + 1) * config.canvas;
+  const int64_t rows = prompt.batch * (prompt.columns + config.canvas);
+  DG_TRY(const auto runner, PassRunner::Create(model, rows, prompt.batch));
+  std::vector<std::unique_ptr<KvCache>> caches;
+  std::vector<std::unique_ptr<RecordedNoise>> noises;
+  std::vector<std::unique_ptr<RowRecord>> records;
+  std::vector<Buffer> soft;
+  std::vector<GenerationResult> outcomes(static_cast<size_t>(prompt.batch));
+  std::vector<Story> stories;
+  for (int64_t row = 0; row < prompt.batch; ++row) {
+    const auto all = std::span(prompt.ids).subspan(static_cast<size_t>(row * prompt.columns), static_cast<size_t>(prompt.columns));
+    const auto real = std::span(mask.ids).subspan(static_cast<size_t>(row * prompt.columns), all.size());
+    const auto padding = std::find(real.begin(), real.end(), 1) - real.begin();
+    if (std::find(real.begin() + padding, real.end(), 0) != real.end()) {
+      return Fail(StatusCode::kUnsupported, "attention_mask: only padding on the left is supported");
+    }
+    DG_TRY(KvCache cache, KvCache::Create(config, context, prompt.columns + config.canvas, model.kernels));
+    caches.push_back(std::make_unique<KvCache>(std::move(cache)));
+    caches.back()->Reset(padding);
+    DG_TRY(RecordedNoise noise, RecordedNoise::Read(in, row, config.canvas, config.vocab));
+    noises.push_back(std::make_unique<RecordedNoise>(std::move(noise)));
+    records.push_back(std::make_unique<RowRecord>());
+    DG_TRY(Buffer memory, model.kernels.Allocate(config.canvas * config.width * static_cast<int64_t>(sizeof(float))));
+    soft.push_back(std::move(memory));
+    GenerationPlan plan;
+    plan.model = &model;
+    plan.cache = caches.back().get();
+    plan.prompt = all.subspan(static_cast<size_t>(padding));
+    plan.noise = noises.back().get();
+    plan.observer = records.back().get();
+    plan.options = options.generate;
+    plan.chunk_rows = std::max(prompt.columns, config.canvas);
+    plan.soft_memory = {soft.back().Floats(), config.canvas, config.width, config.width};
+    if (!start.empty()) plan.start_canvas = std::span(start).subspan(static_cast<size_t>(row * config.canvas), static_cast<size_t>(config.canvas));
+    stories.push_back(GenerateByDiffusion(plan, outcomes[static_cast<size_t>(row)]));
+  }
+  Drive(*runner, stories, {});
+
+  int64_t canvases = 0;
+  for (const auto& record : records) canvases = std::max(canvases, std::ssize(record->canvases));
+  std::vector<int64_t> sequences;
+  std::vector<float> tokens_per_forward;
+  for (size_t row = 0; row < stories.size(); ++row) {
+    DG_CHECK_OK(stories[row].outcome());
+    const auto shaped = AsTransformers(records[row]->canvases, canvases, config.canvas, options.generate.stop_tokens, options.pad_token, outcomes[row].denoise_passes);
+    const auto begin = prompt.ids.begin() + static_cast<int64_t>(row) * prompt.columns;
+    sequences.insert(sequences.end(), begin, begin + prompt.columns);
+    sequences.insert(sequences.end(), shaped.new_tokens.begin(), shaped.new_tokens.end());
+    tokens_per_forward.push_back(static_cast<float>(shaped.tokens_per_forward));
+  }
+  const auto batch = static_cast<uint64_t>(prompt.batch);
+  results.PutIds("sequences", {batch, sequences.size() / batch}, std::move(sequences));
+  results.PutFloats("tokens_per_forward", {batch}, std::move(tokens_per_forward));
+  KeepSteps(records, config.canvas, options.pad_token, results);
+  return {};
+}
+
+Result<void> Dump(const DumpArguments& arguments) {
+  DG_TRY(const CheckpointFiles in, OpenSafetensors(arguments.in));
+  DG_TRY(const CheckpointFiles files, OpenCheckpoint(arguments.model));
+  DG_TRY(Config config, At(arguments.model, ReadConfig(files)));
+  ReplayOptions replay;
+  if (!arguments.generate.empty()) {
+    DG_TRY(replay, ReadReplayOptions(arguments.generate, config));
+  }
+  EngineOptions options;
+  options.backend = arguments.backend;
+  options.threads = arguments.threads;
+  DG_TRY(const LoadedModel loaded, LoadModel(files, std::move(config), options));
+  Results results;
+  DG_CHECK_OK(At(arguments.in, arguments.generate.empty() ? DumpPasses(*loaded.model, in, results)
+                                                           : DumpGeneration(*loaded.model, in, replay, results)));
+  return results.Write(arguments.out);
+}
+
+}  // namespace
+
+void AddDump(CLI::App& app, Program& program) {
+  auto arguments = std::make_shared<DumpArguments>();
+  CLI::App* verb = app.add_subcommand("dump", "Write intermediate results as safetensors, to compare engines");
+  verb->add_option("MODEL", arguments->model, "folder of the checkpoint")->required();
+  verb->add_option("--in", arguments->in, "safetensors with ids [1,T], optional canvas [1,C] and self_conditioning_logits [1,C,V]; "
+                                          "with --generate: prompt [B,T], optional attention_mask, the recorded draws")->required();
+  verb->add_option("--out", arguments->out, "safetensors to write: cache.l.k/v, encoder.layer.l, ar_logits, x0, layer.l, logits; "
+                                            "with --generate: sequences, tokens_per_forward, canvas.c.step.s.{argmax,accepted,entropy}")->required();
+  verb->add_option("--generate", arguments->generate, "JSON options of a generation to replay (max_denoising_steps, t_min, ...)");
+  verb->add_option("--backend", arguments->backend, "cpu, ref, or ref-bf16 (rounds as Transformers in bfloat16)")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, Backend>{
+          {"cpu", Backend::kCpu}, {"ref", Backend::kReference}, {"ref-bf16", Backend::kReferenceBf16}}));
+  verb->add_option("-t,--threads", arguments->threads, "threads (default: all cores)")->check(CLI::Range(1, 1024));
+  AddCommonFlags(*verb, program);
+  verb->footer("Example:\n  dgemma dump models/starter --in case.safetensors --out results.safetensors --backend ref");
+  verb->callback([arguments, &program] {
+    if (const auto done = Dump(*arguments); !done) program.Fail("dump", done.error());
+  });
+}
+
+}  // namespace dgemma

@@ -1,0 +1,24 @@
+// The bridge from embedded bytes to the engine.
+#include "embedded_model.h"
+
+#include "embedded/starter.h"
+#include "files/bytes.h"
+
+namespace dgemma {
+
+std::vector<MemoryFile> EmbeddedModelFiles() {
+  std::vector<MemoryFile> files;
+  for (const EmbeddedFile& file : StarterFiles()) files.push_back({.name = file.name, .bytes = file.bytes});
+  return files;
+}
+
+std::string_view EmbeddedText(std::string_view file_name) {
+  const EmbeddedFile* file = FindEmbedded(StarterFiles(), file_name);
+  return file == nullptr ? std::string_view() : AsText(file->bytes);
+}
+
+Result<std::unique_ptr<Engine>> LoadEmbedded(const EngineOptions& options) {
+  return Engine::FromMemory("embedded", EmbeddedModelFiles(), options);
+}
+
+}  // namespace dgemma

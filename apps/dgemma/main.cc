@@ -1,0 +1,84 @@
+// The program: parses the command line and calls the chosen verb. What a verb does is in the file of its name.
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "cells.h"
+#include "dgemma/dgemma.h"
+#include "files/messages.h"
+#include "verbs.h"
+
+namespace {
+
+constexpr const char* kAbout =
+    "dgemma runs DiffusionGemma on your own machine: text that forms on a canvas, step by step.\n"
+    "A small model is inside; `dgemma run \"json name=ada age=36 city=rome\"` needs nothing else.";
+
+constexpr const char* kFooter =
+    "`dgemma VERB --help` has flags and examples. Exit codes: 0 ok, 1 failure, 2 usage, 130 interrupted.";
+
+// Flags that users of other programs type with one dash and several letters.
+constexpr std::array kOneDash = {std::pair{"-sys", "--system"}, std::pair{"-cnv", "--chat"}, std::pair{"-st", "--single-turn"}};
+
+std::vector<std::string> Arguments(int count, char** values) {
+  std::vector<std::string> arguments(values + std::min(count, 1), values + count);
+  const auto end = std::ranges::find(arguments, "--");
+  for (auto argument = arguments.begin(); argument != end; ++argument) {
+    for (const auto& [given, meant] : kOneDash) {
+      if (*argument == given) *argument = meant;
+    }
+  }
+  std::ranges::reverse(arguments);  // the order CLI11 wants
+  return arguments;
+}
+
+// What is wrong when no verb was recognised.
+std::string WithoutVerb(const std::string& first) {
+  if (first.empty()) return "a verb is missing (`dgemma --help` lists them)";
+  return dgemma::Quoted(first) + ": there is no such verb or option (`dgemma --help` lists them)";
+}
+
+int Parse(CLI::App& app, dgemma::Program& program, std::vector<std::string> arguments) {
+  const std::string first = arguments.empty() ? "" : arguments.back();
+  try {
+    app.parse(std::move(arguments));
+  } catch (const CLI::CallForHelp&) {
+    program.out.Write(app.help());
+  } catch (const CLI::CallForVersion&) {
+    program.out.Write(std::string("dgemma ") + dgemma::Version() + "\n");
+  } catch (const CLI::ParseError& error) {
+    const auto chosen = app.get_subcommands();
+    const std::string verb = chosen.empty() ? "" : chosen.front()->get_name();
+    const std::string message = chosen.empty() ? WithoutVerb(first) : error.what();
+    program.Fail(verb, {dgemma::StatusCode::kInvalidArgument, message});
+    program.exit_code = dgemma::kExitUsage;
+  }
+  return program.exit_code;
+}
+
+}  // namespace
+
+int main(int count, char** values) {
+  dgemma::UseUnicodeWidths();
+  dgemma::Signals signals;
+  dgemma::Program program(signals);
+  CLI::App app(kAbout, "dgemma");
+  app.footer(kFooter);
+  app.require_subcommand(1);
+  app.set_version_flag("--version", std::string("dgemma ") + dgemma::Version());
+  dgemma::AddRun(app, program);
+  dgemma::AddSudoku(app, program);
+  dgemma::AddInspect(app, program);
+  dgemma::AddTokenize(app, program);
+  dgemma::AddDetokenize(app, program);
+  dgemma::AddDump(app, program);
+  dgemma::AddBench(app, program);
+  dgemma::AddDoctor(app, program);
+  dgemma::AddCompletion(app, program);
+  dgemma::AddVersion(app, program);
+  return Parse(app, program, Arguments(count, values));
+}

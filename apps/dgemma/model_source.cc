@@ -1,0 +1,96 @@
+// Loading as the verbs do it.
+#include "model_source.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "embedded_model.h"
+#include "numbers.h"
+#include "progress_line.h"
+
+namespace dgemma {
+namespace {
+
+constexpr int kMostThreads = 1024;
+constexpr int64_t kLongestContext = int64_t{1} << 20;
+
+}  // namespace
+
+void AddLoadFlags(CLI::App& verb, ModelSource& source, ModelFlag flag) {
+  if (flag == ModelFlag::kYes) {
+    verb.add_option("-m,--model", source.model, "the model's folder; without it the embedded model")->type_name("MODEL");
+  }
+  verb.add_option_function<std::string>(
+          "-t,--threads",
+          [&source](const std::string& text) {
+            const auto value = ParseNumber<int>(text, 1, kMostThreads);
+            if (!value) throw CLI::ValidationError("--threads", value.error().message);
+            source.options.threads = *value;
+          },
+          "threads (default: one for each core)")
+      ->type_name("N")
+      ->group("Loading");
+  verb.add_option_function<std::string>(
+          "-c,--ctx,--ctx-size,--context",
+          [&source](const std::string& text) {
+            const auto value = ParseNumber<int64_t>(text, 1, kLongestContext);
+            if (!value) throw CLI::ValidationError("--ctx", value.error().message);
+            source.options.context_tokens = *value;
+          },
+          "tokens of prompt and answer together at most (default: the model's, up to 8192)")
+      ->type_name("N")
+      ->group("Loading");
+  verb.add_option_function<std::string>(
+          "--backend",
+          [&source](const std::string& text) {
+            if (text == "cpu") {
+              source.options.backend = Backend::kCpu;
+            } else if (text == "ref") {
+              source.options.backend = Backend::kReference;
+            } else if (text == "ref-bf16") {
+              source.options.backend = Backend::kReferenceBf16;
+            } else {
+              throw CLI::ValidationError("--backend", Quoted(text) + " is no backend (cpu, ref, ref-bf16)");
+            }
+          },
+          "cpu: for use; ref: slow and exact, for comparing; ref-bf16: the same with bfloat16 rounding")
+      ->type_name("{cpu,ref,ref-bf16}")
+      ->group("Loading");
+}
+
+bool IsEmbedded(const ModelSource& source) { return source.model.empty() || source.model == "embedded"; }
+
+bool IsModelFolder(const std::string& path) {
+  std::error_code ignored;
+  return !path.empty() && std::filesystem::exists(std::filesystem::path(path) / "config.json", ignored);
+}
+
+Result<std::unique_ptr<Engine>> LoadModel(Program& program, const ModelSource& source) {
+  ProgressLine line(program);
+  EngineOptions options = source.options;
+  options.progress = [&line](const Progress& progress) { line.Show(progress); };
+  const auto begin = std::chrono::steady_clock::now();
+  auto engine = IsEmbedded(source) ? LoadEmbedded(options) : Engine::Load(source.model, options);
+  line.Clear();
+  if (!engine) return engine;
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  if (program.loudness == Loudness::kVerbose || seconds >= 1) {
+    const ModelFacts& facts = (*engine)->facts();
+    program.Note(fmt::format("loaded {}: {:.1f} M parameters, {}, {}, in {:.0f} ms", facts.name,
+                             static_cast<double>(facts.parameters) / 1e6, facts.dtype, facts.backend, seconds * 1e3));
+  }
+  return engine;
+}
+
+GenerateOptions DefaultsOf(const Engine& engine, const ModelSource& source) {
+  GenerateOptions options = engine.Defaults();
+  if (!IsEmbedded(source)) options.max_new_tokens = -1;
+  return options;
+}
+
+}  // namespace dgemma

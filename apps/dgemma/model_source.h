@@ -1,0 +1,43 @@
+// Where a verb's model comes from: a folder, or the small one inside the program. Flags for loading, the rule that tells a
+// model from a prompt, and the progress line while loading.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "dgemma/dgemma.h"
+#include "program.h"
+
+namespace CLI {
+class App;
+}
+
+namespace dgemma {
+
+/// What the user said about the model and its loading.
+struct ModelSource {
+  std::string model;  ///< a folder; empty or "embedded": the embedded model
+  EngineOptions options;
+};
+
+/// Whether a verb takes the model as the flag --model, or only as an argument.
+enum class ModelFlag { kYes, kNo };
+
+/// Adds --threads, --ctx and --backend to a verb, and --model where wanted.
+void AddLoadFlags(CLI::App& verb, ModelSource& source, ModelFlag flag);
+
+/// True when the source names the embedded model.
+bool IsEmbedded(const ModelSource& source);
+
+/// True for an existing folder with a config.json in it: the rule by which `run ARGUMENT` takes it for a model.
+bool IsModelFolder(const std::string& path);
+
+/// Loads the model, with a progress line on standard error when that takes a while.
+Result<std::unique_ptr<Engine>> LoadModel(Program& program, const ModelSource& source);
+
+/// The model's options, except that a model from a folder writes until it ends its turn: released generation_config.json
+/// files stop at one canvas.
+GenerateOptions DefaultsOf(const Engine& engine, const ModelSource& source);
+
+}  // namespace dgemma

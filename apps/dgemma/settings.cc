@@ -1,0 +1,165 @@
+// The table of settings, and how they meet a model's defaults.
+#include "settings.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <random>
+
+#include "numbers.h"
+
+namespace dgemma {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr double kSmallest = 1e-6;  // of temperatures and bounds: below it everything is as good as greedy
+constexpr double kHottest = 100;
+constexpr int32_t kMostSteps = 4096;
+
+template <auto member, typename T>
+Result<void> Assign(Settings& settings, std::string_view text, T low, T high) {
+  auto value = ParseNumber<T>(text, low, high);
+  if (!value) return std::unexpected(value.error());
+  settings.*member = *value;
+  return {};
+}
+
+template <auto member>
+std::optional<std::string> Text(const Settings& settings) {
+  if (!(settings.*member)) return std::nullopt;
+  return fmt::format("{}", *(settings.*member));
+}
+
+Result<void> SetTokens(Settings& s, std::string_view text) {
+  if (text == "-1") {
+    s.max_new_tokens = -1;
+    return {};
+  }
+  return Assign<&Settings::max_new_tokens, int64_t>(s, text, 1, std::numeric_limits<int64_t>::max());
+}
+
+Result<void> SetSeed(Settings& s, std::string_view text) {
+  if (text == "random") {
+    std::random_device device;
+    s.seed = device();
+    return {};
+  }
+  return Assign<&Settings::seed, uint64_t>(s, text, 0, std::numeric_limits<uint64_t>::max());
+}
+
+Result<void> SetEarlyStop(Settings& s, std::string_view text) {
+  if (text != "on" && text != "off") return Fail(StatusCode::kInvalidArgument, Quoted(text) + " is unknown (on, off)");
+  if (text == "off") s.confidence = 0;
+  return {};
+}
+
+constexpr std::array kSettings = {
+    Setting{"-n,--max-tokens,--n-predict,--predict,--max-new-tokens", "N",
+            "answer tokens at most; -1: until the model ends its turn", SetTokens, Text<&Settings::max_new_tokens>},
+    Setting{"--steps,--diffusion-steps,--diffusion-eb-max-steps,--max-denoising-steps,--num-inference-steps", "N",
+            "denoising steps a canvas at most (1 to 4096)",
+            [](Settings& s, std::string_view text) { return Assign<&Settings::steps, int32_t>(s, text, 1, kMostSteps); },
+            Text<&Settings::steps>},
+    Setting{"--entropy-bound,--diffusion-entropy-bound", "NATS",
+            "how much uncertainty a step may accept; inf accepts everything",
+            [](Settings& s, std::string_view text) {
+              return Assign<&Settings::entropy_bound, double>(s, text, kSmallest, kInfinity);
+            },
+            Text<&Settings::entropy_bound>},
+    Setting{"--t-max", "T", "temperature of a canvas's first step",
+            [](Settings& s, std::string_view text) { return Assign<&Settings::t_max, double>(s, text, kSmallest, kHottest); },
+            Text<&Settings::t_max>},
+    Setting{"--t-min", "T", "temperature towards which it falls; not above --t-max",
+            [](Settings& s, std::string_view text) { return Assign<&Settings::t_min, double>(s, text, 0, kHottest); },
+            Text<&Settings::t_min>},
+    Setting{"--temp,--temperature", "T", "scales both temperatures so that --t-max is T; with --ar 0 is greedy",
+            [](Settings& s, std::string_view text) { return Assign<&Settings::temp, double>(s, text, 0, kHottest); },
+            Text<&Settings::temp>},
+    Setting{"--stability,--stability-threshold", "N", "equal drafts in a row before a canvas may end early; 0: no such test",
+            [](Settings& s, std::string_view text) { return Assign<&Settings::stability, int32_t>(s, text, 0, kMostSteps); },
+            Text<&Settings::stability>},
+    Setting{"--confidence,--confidence-threshold", "NATS",
+            "mean entropy below which a canvas may end early; 0: never early",
+            [](Settings& s, std::string_view text) { return Assign<&Settings::confidence, double>(s, text, 0, 100); },
+            Text<&Settings::confidence>},
+    Setting{"--early-stop", "on|off", "off: every canvas takes all its steps, as --confidence 0", SetEarlyStop,
+            [](const Settings&) -> std::optional<std::string> { return std::nullopt; }},
+    Setting{"-s,--seed", "N", "same seed, same answer; a number or `random` (default 0)", SetSeed, Text<&Settings::seed>},
+};
+
+}  // namespace
+
+std::span<const Setting> AllSettings() { return kSettings; }
+
+std::string NameOf(const Setting& setting) {
+  std::string_view flags = setting.flags;
+  flags.remove_prefix(flags.find("--") + 2);
+  return std::string(flags.substr(0, flags.find(',')));
+}
+
+Result<void> Set(Settings& settings, std::string_view name, std::string_view text) {
+  for (const Setting& setting : kSettings) {
+    if (NameOf(setting) == name) {
+      auto done = setting.set(settings, text);
+      if (!done) return std::unexpected(done.error().At(std::string(name)));
+      return {};
+    }
+  }
+  return Fail(StatusCode::kInvalidArgument, Quoted(name) + ": there is no such setting (/help set lists them)");
+}
+
+Result<GenerateOptions> Resolve(const Settings& settings, const GenerateOptions& defaults) {
+  GenerateOptions options = defaults;
+  options.mode = settings.mode;
+  options.max_new_tokens = settings.max_new_tokens.value_or(options.max_new_tokens);
+  options.steps = settings.steps.value_or(options.steps);
+  options.entropy_bound = settings.entropy_bound.value_or(options.entropy_bound);
+  options.stability = settings.stability.value_or(options.stability);
+  options.confidence = settings.confidence.value_or(options.confidence);
+  options.seed = settings.seed.value_or(options.seed);
+  const auto clash = [](const char* what) { return Fail(StatusCode::kInvalidArgument, what); };
+  if (settings.temp && (settings.t_max || settings.t_min)) {
+    return clash("temp: contradicts t-max and t-min (set either the one or the others)");
+  }
+  if (settings.mode == DecodeMode::kAutoregressive) {
+    if (settings.steps || settings.entropy_bound || settings.stability || settings.confidence || settings.t_max || settings.t_min) {
+      return clash("ar: contradicts steps, entropy-bound, stability, confidence, t-max and t-min (they are about canvases)");
+    }
+    options.temperature = settings.temp.value_or(options.temperature);
+    return options;
+  }
+  if (settings.temp && *settings.temp < kSmallest) return clash("temp: 0 is only possible with --ar (a canvas needs more)");
+  if (settings.temp) {
+    options.t_min = *settings.temp * (defaults.t_min / defaults.t_max);
+    options.t_max = *settings.temp;
+  }
+  options.t_max = settings.t_max.value_or(options.t_max);
+  options.t_min = settings.t_min.value_or(options.t_min);
+  if (options.t_min > options.t_max) {
+    return Fail(StatusCode::kInvalidArgument,
+                fmt::format("t-min: {} is above t-max {} (temperature falls)", options.t_min, options.t_max));
+  }
+  return options;
+}
+
+void AddSettings(CLI::App& verb, Settings& settings) {
+  for (const Setting& setting : kSettings) {
+    verb.add_option_function<std::string>(
+            setting.flags,
+            [&settings, &setting](const std::string& text) {
+              const auto done = setting.set(settings, text);
+              if (!done) throw CLI::ValidationError("--" + NameOf(setting), done.error().message);
+            },
+            setting.help)
+        ->type_name(setting.value)
+        ->group("Sampling");
+  }
+  verb.add_flag_callback("--ar", [&settings] { settings.mode = DecodeMode::kAutoregressive; },
+                         "one token a pass on the same weights, for comparison")
+      ->group("Sampling");
+}
+
+}  // namespace dgemma

@@ -1,0 +1,129 @@
+// `dgemma sudoku`: the embedded model fills a 4 x 4 grid on its canvas; the answer is checked by the rules.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <boost/json/serialize.hpp>
+#include <memory>
+#include <utility>
+
+#include "ask.h"
+#include "base/try.h"
+#include "figures.h"
+#include "model_source.h"
+#include "numbers.h"
+#include "settings.h"
+#include "sudoku_grid.h"
+#include "sudoku_view.h"
+#include "verbs.h"
+
+namespace dgemma {
+namespace {
+
+constexpr const char* kHelp =
+    "Fills a 4 x 4 sudoku: every row, column and 2 x 2 box holds 1 to 4. Without a PUZZLE one is made from --seed.";
+
+constexpr const char* kExamples =
+    "Examples:\n"
+    "  dgemma sudoku\n"
+    "  dgemma sudoku --seed 7 --blanks 8\n"
+    "  dgemma sudoku \"3241 4132 ..14 1.2.\"\n"
+    "Exit codes: 0 solved, 1 not solved (or a failure), 2 usage, 130 interrupted.";
+
+constexpr int kMostBlanks = 12;
+
+struct SudokuArguments {
+  std::string puzzle;
+  int blanks = 6;
+  ModelSource source;
+  Settings settings;
+  ViewOptions view;
+  Show show = Show::kAnswer;
+};
+
+Result<SudokuGrid> ChoosePuzzle(const SudokuArguments& arguments) {
+  if (arguments.puzzle.empty()) return MakeSudoku(arguments.settings.seed.value_or(0), arguments.blanks);
+  auto puzzle = ParseSudoku(arguments.puzzle);
+  if (!puzzle) return std::unexpected(puzzle.error().At("PUZZLE"));
+  if (CountSolutions(*puzzle, 1) == 0) return Fail(StatusCode::kInvalidArgument, "PUZZLE: has no solution");
+  return puzzle;
+}
+
+void Report(Program& program, const SudokuArguments& arguments, const SudokuGrid& puzzle, const Answer& answer) {
+  const auto checked = CheckSudoku(puzzle, answer.text);
+  const std::string wrong = checked ? "" : checked.error().message;
+  if (arguments.show == Show::kNothing) {
+    boost::json::object object = AnswerJson(answer);
+    object["puzzle"] = puzzle.Text();
+    object["solved"] = checked.has_value();
+    object["steps"] = answer.figures.denoise_passes;
+    if (!checked) object["wrong"] = wrong;
+    program.out.Write(boost::json::serialize(object) + "\n");
+  } else {
+    const int64_t steps = answer.figures.denoise_passes;
+    program.out.Write(fmt::format("{} in {} step{}{}{}\n", checked ? "solved" : "not solved", steps, steps == 1 ? "" : "s",
+                                  wrong.empty() ? "" : ": ", wrong));
+    ShowFigures(program, answer);
+  }
+  program.exit_code = ExitCodeOf(program, answer);
+  if (program.exit_code == kExitOk && !checked) program.exit_code = kExitFailure;
+}
+
+Result<void> Solve(Program& program, SudokuArguments& arguments) {
+  DG_TRY(const SudokuGrid puzzle, ChoosePuzzle(arguments));
+  DG_CHECK_OK(Resolve(arguments.settings, {}));
+  DG_TRY(const std::unique_ptr<Engine> engine, LoadModel(program, arguments.source));
+  DG_TRY(const std::unique_ptr<Session> session, engine->NewSession());
+  if (arguments.view.pause.count() < 0) {
+    arguments.view.pause = IsEmbedded(arguments.source) ? 3 * kWatchable : std::chrono::milliseconds(0);
+  }
+  std::stop_source stop;
+  Request request;
+  request.chat.push_back({.role = "user", .text = "sudoku " + puzzle.Text(), .thought = {}});
+  DG_TRY(request.options, Resolve(arguments.settings, engine->Defaults()));
+  request.stop = stop.get_token();
+  SudokuView view({.program = program,
+                   .engine = *engine,
+                   .options = arguments.view,
+                   .stop_tokens = request.options.stop_tokens,
+                   .stop = stop,
+                   .show = arguments.show},
+                  puzzle);
+  auto answer = [&] {
+    const Signals::Scope scope(program.signals, Stopping(stop));
+    return session->Generate(request, &view);
+  }();
+  view.Finish(answer ? Ending::kAnswer : Ending::kFailure);
+  if (!answer) return std::unexpected(answer.error());
+  answer->figures = Without(answer->figures, view.waiting());
+  Report(program, arguments, puzzle, *answer);
+  return {};
+}
+
+}  // namespace
+
+void AddSudoku(CLI::App& app, Program& program) {
+  CLI::App* verb = app.add_subcommand("sudoku", kHelp);
+  verb->footer(kExamples);
+  auto arguments = std::make_shared<SudokuArguments>();
+  verb->add_option("puzzle", arguments->puzzle, "four groups of four cells, . where empty")->type_name("PUZZLE");
+  verb->add_option_function<std::string>(
+          "--blanks",
+          [arguments](const std::string& text) {
+            const auto value = ParseNumber<int>(text, 1, kMostBlanks);
+            if (!value) throw CLI::ValidationError("--blanks", value.error().message);
+            arguments->blanks = *value;
+          },
+          "empty cells of a made puzzle, 1 to 12 (default 6)")
+      ->type_name("N");
+  verb->add_flag_callback("--json", [arguments] { arguments->show = Show::kNothing; }, "print one JSON object");
+  AddLoadFlags(*verb, arguments->source, ModelFlag::kYes);
+  AddSettings(*verb, arguments->settings);
+  AddViewFlags(*verb, arguments->view);
+  AddCommonFlags(*verb, program);
+  verb->callback([arguments, &program] {
+    const auto solved = Solve(program, *arguments);
+    if (!solved) program.Fail("sudoku", solved.error());
+  });
+}
+
+}  // namespace dgemma

@@ -1,0 +1,266 @@
+// The program without a terminal, as scripts use it: what goes to which stream, JSON, exit codes, bad input.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <boost/json/parse.hpp>
+#include <boost/json/value_to.hpp>
+#include <filesystem>
+#include <fstream>
+
+#include "child.h"
+
+namespace dgemma {
+namespace {
+
+const std::string kStarter = DGEMMA_SOURCE_DIR "/models/starter";
+const std::string kJsonPrompt = "json name=ada age=36 city=rome";
+const std::string kJsonAnswer = R"({"name":"ada","age":36,"city":"rome"})";
+
+boost::json::object Object(const std::string& text) {
+  boost::system::error_code error;
+  const auto value = boost::json::parse(text, error);
+  EXPECT_FALSE(error) << text;
+  return value.is_object() ? value.get_object() : boost::json::object();
+}
+
+void ExpectRefused(const std::vector<std::string>& arguments, int code, const std::string& named, const std::string& input = "") {
+  const Ran ran = RunProgram(arguments, input);
+  std::string line;
+  for (const std::string& argument : arguments) line += argument + " ";
+  EXPECT_EQ(ran.code, code) << line << ran.err;
+  EXPECT_EQ(ran.out, "") << line;
+  EXPECT_EQ(std::ranges::count(ran.err, '\n'), 1) << line << ran.err;
+  EXPECT_NE(ran.err.find(named), std::string::npos) << line << ran.err;
+}
+
+TEST(Program, AnswerAloneGoesToStandardOutput) {
+  const Ran ran = RunProgram({"run", kJsonPrompt});
+  EXPECT_EQ(ran.code, 0);
+  EXPECT_EQ(ran.out, kJsonAnswer + "\n");
+  for (const char* figure : {"ttft", "passes/canvas", "tok/pass", "tok/s", "seed 0"}) {
+    EXPECT_NE(ran.err.find(figure), std::string::npos) << figure << " in " << ran.err;
+  }
+  EXPECT_EQ((ran.out + ran.err).find('\x1b'), std::string::npos);
+  EXPECT_EQ(RunProgram({"run", "-q", kJsonPrompt}).err, "");
+}
+
+TEST(Program, ViewsFallBackToPlainWithoutATerminal) {
+  for (const char* view : {"auto", "canvas", "plain", "heat"}) {
+    const Ran ran = RunProgram({"run", "--view", view, "upper cat"});
+    EXPECT_EQ(ran.out, "CAT\n") << view;
+    EXPECT_EQ((ran.out + ran.err).find('\x1b'), std::string::npos) << view;
+  }
+}
+
+TEST(Program, PromptsComeFromEverywhere) {
+  const TemporaryFolder folder;
+  const std::string file = folder / "prompt.txt";
+  std::ofstream(file) << "upper cat\n";
+  for (const auto& [arguments, input] : std::vector<std::pair<std::vector<std::string>, std::string>>{
+           {{"run"}, "upper cat\n"},
+           {{"run", "-"}, "upper cat"},
+           {{"run", "-f", "-"}, "upper cat\n"},
+           {{"run", "-f", file}, ""},
+           {{"run", "-p", "upper cat"}, ""},
+           {{"run", kStarter, "upper cat"}, ""},
+           {{"run", kStarter}, "upper cat\n"},
+           {{"run", "-m", kStarter, "upper cat"}, ""},
+           {{"run", "-st", "--", "upper cat"}, ""}}) {
+    const Ran ran = RunProgram(arguments, input);
+    EXPECT_EQ(ran.out, "CAT\n") << arguments.back() << ": " << ran.err;
+    EXPECT_EQ(ran.code, 0);
+  }
+}
+
+TEST(Program, SameSeedSameAnswer) {
+  const auto answer = [](const char* seed, const char* threads) {
+    return RunProgram({"run", "-q", "--steps", "2", "-s", seed, "-t", threads, "sort 7 3 9 1 22 5"}).out;
+  };
+  EXPECT_EQ(answer("5", "1"), answer("5", "1"));
+  EXPECT_EQ(answer("5", "1"), answer("5", "3"));
+}
+
+TEST(Program, AliasesMeanTheSame) {
+  const std::string expected = RunProgram({"run", "-q", "--steps", "2", "reverse stone"}).out;
+  for (const char* alias : {"--diffusion-steps", "--diffusion-eb-max-steps", "--max-denoising-steps", "--num-inference-steps"}) {
+    EXPECT_EQ(RunProgram({"run", "-q", alias, "2", "reverse stone"}).out, expected) << alias;
+  }
+}
+
+TEST(Program, RunJsonIsOneObject) {
+  const Ran ran = RunProgram({"run", "--json", kJsonPrompt});
+  EXPECT_EQ(ran.code, 0);
+  EXPECT_EQ(std::ranges::count(ran.out, '\n'), 1);
+  const auto object = Object(ran.out);
+  EXPECT_EQ(object.at("text").as_string(), kJsonAnswer);
+  EXPECT_EQ(object.at("finish").as_string(), "stop");
+  EXPECT_EQ(object.at("model").as_string(), "embedded");
+  EXPECT_TRUE(object.at("tool_calls").as_array().empty());
+  const auto& figures = object.at("figures").as_object();
+  EXPECT_GT(figures.at("answer_tokens").to_number<int64_t>(), 0);
+  EXPECT_EQ(figures.at("canvases").to_number<int64_t>(), 1);
+  EXPECT_EQ(figures.at("answer_tokens").to_number<size_t>(), object.at("tokens").as_array().size());
+  EXPECT_GT(figures.at("total_ms").to_number<double>(), 0.0);
+}
+
+TEST(Program, AutoregressiveModeAnswersToo) {
+  const auto object = Object(RunProgram({"run", "--json", "--ar", "-n", "3", "upper cat"}).out);
+  EXPECT_EQ(object.at("finish").as_string(), "length");
+  EXPECT_EQ(object.at("tokens").as_array().size(), 3U);
+  EXPECT_EQ(object.at("figures").at("canvases").to_number<int64_t>(), 0);
+}
+
+TEST(Program, WrongOptionsAreOneLineAndExitCodeTwo) {
+  for (const auto& [option, value] : std::vector<std::pair<std::string, std::string>>{
+           {"--steps", "0"}, {"--steps", "4097"}, {"--steps", "many"}, {"--steps", "1.5"}, {"--entropy-bound", "nan"},
+           {"--entropy-bound", "0"}, {"--t-max", "nan"}, {"--t-max", "inf"}, {"--t-min", "-1"}, {"--stability", "-1"},
+           {"--confidence", "nan"}, {"--seed", "-3"}, {"--seed", "x"}, {"--max-tokens", "0"}, {"--max-tokens", "-2"},
+           {"--view", "cube"}, {"--view-fps", "0"}, {"--slow", "-1"}, {"--threads", "0"}, {"--ctx", "0"},
+           {"--backend", "tpu"}, {"--temp", "nan"}, {"--early-stop", "maybe"}}) {
+    ExpectRefused({"run", option, value, "upper cat"}, 2, option);
+  }
+  ExpectRefused({"run", "--colour", "upper cat"}, 2, "--colour");
+  ExpectRefused({"run", "--steps"}, 2, "--steps");
+  ExpectRefused({"run", "a", "b", "c"}, 2, "too many arguments");
+  ExpectRefused({"run", "a\nb", "b\x1b[31m", "c", "--steps=\n"}, 2, "--steps");
+  ExpectRefused({"fly"}, 2, "fly");
+  ExpectRefused({}, 2, "dgemma");
+}
+
+TEST(Program, ContradictionsNameBothSides) {
+  ExpectRefused({"run", "--t-min", "0.9", "--t-max", "0.5", "x"}, 2, "t-min");
+  ExpectRefused({"run", "--ar", "--steps", "3", "x"}, 2, "ar: contradicts steps");
+  ExpectRefused({"run", "--temp", "1", "--t-max", "0.5", "x"}, 2, "temp: contradicts t-max");
+  ExpectRefused({"run", "-p", "a", "b"}, 2, "--prompt");
+  ExpectRefused({"run", "-m", kStarter, "a", "b"}, 2, "--model");
+  ExpectRefused({"run", "--quiet", "--verbose", "x"}, 2, "--quiet");
+  ExpectRefused({"run", "--chat", "--json"}, 2, "--chat");
+  ExpectRefused({"run", ""}, 2, "prompt: is empty");
+  ExpectRefused({"run"}, 2, "prompt: is empty", " \n\n");
+}
+
+TEST(Program, MissingAndBrokenModelsAreNamed) {
+  const TemporaryFolder folder;
+  ExpectRefused({"run", folder / "none", "upper cat"}, 1, "none");
+  ExpectRefused({"run", folder.path(), "upper cat"}, 1, folder.path());
+  for (const char* name : {"config.json", "generation_config.json", "model.safetensors"}) {
+    std::filesystem::copy_file(kStarter + "/" + name, folder / name);
+  }
+  ExpectRefused({"run", folder.path(), "upper cat"}, 1, "tokenizer.json");
+  std::filesystem::copy_file(kStarter + "/tokenizer.json", folder / "tokenizer.json");
+  EXPECT_EQ(RunProgram({"run", folder.path(), "upper cat"}).out, "CAT\n");
+  std::filesystem::resize_file(folder / "model.safetensors", 1'000'000);
+  ExpectRefused({"run", folder.path(), "upper cat"}, 1, "model.safetensors");
+  ExpectRefused({"inspect", folder.path()}, 1, "model.safetensors");
+  ExpectRefused({"run", "-f", folder / "no\nfile"}, 1, "No such file");
+}
+
+TEST(Program, PromptLongerThanTheContextIsRefused) {
+  std::string prompt = "upper";
+  for (int word = 0; word < 200; ++word) prompt += " cat";
+  const Ran ran = RunProgram({"run", "--ctx", "100", prompt});
+  EXPECT_EQ(ran.out, "");
+  EXPECT_NE(ran.code, 0);
+  EXPECT_EQ(std::ranges::count(ran.err, '\n'), 1) << ran.err;
+  EXPECT_NE(ran.err.find("context"), std::string::npos) << ran.err;
+}
+
+TEST(Program, ClosedPipeEndsQuietly) {
+  for (const auto& arguments : std::vector<std::vector<std::string>>{{"run", "upper cat"}, {"run", "--json", "upper cat"},
+                                                                    {"sudoku"}, {"inspect", "embedded"}, {"version"},
+                                                                    {"tokenize", "embedded", "cat"}, {"completion", "bash"}}) {
+    const Ran ran = RunIntoClosedPipe(arguments);
+    EXPECT_EQ(ran.code, 1) << arguments.front();
+    EXPECT_EQ(ran.err, "") << arguments.front();
+  }
+}
+
+TEST(Program, FullDiskIsSaid) {
+  if (!std::filesystem::exists("/dev/full")) GTEST_SKIP();
+  const std::string command = std::string(DGEMMA_PROGRAM) + " run -q 'upper cat' >/dev/full 2>&1";
+  EXPECT_NE(std::system(command.c_str()), 0);
+}
+
+TEST(Program, TokensGoThereAndBack) {
+  const std::string text = "reverse stone\n  caf\u00e9 \U0001F600\t<|turn>";
+  const Ran ids = RunProgram({"tokenize", kStarter, "--json"}, text);
+  EXPECT_EQ(ids.code, 0);
+  EXPECT_EQ(RunProgram({"tokenize", kStarter, text, "--json"}).out, ids.out);
+  EXPECT_EQ(RunProgram({"tokenize", "embedded", text, "--json"}).out, ids.out);
+  EXPECT_EQ(RunProgram({"detokenize", kStarter}, ids.out).out, text);
+  EXPECT_EQ(boost::json::value_to<std::string>(boost::json::parse(RunProgram({"detokenize", kStarter, "--json"}, ids.out).out)), text);
+  EXPECT_EQ(RunProgram({"tokenize", kStarter, "--json", ""}).out, "[]\n");
+  const TemporaryFolder folder;
+  ExpectRefused({"tokenize", folder.path(), "x"}, 1, "tokenizer.json");
+  std::filesystem::copy_file(kStarter + "/tokenizer.json", folder / "tokenizer.json");
+  EXPECT_EQ(RunProgram({"tokenize", folder.path(), "--json"}, text).out, ids.out) << "nothing but tokenizer.json is needed";
+  ExpectRefused({"detokenize", kStarter, "99999"}, 2, "99999");
+  ExpectRefused({"detokenize", kStarter, "x"}, 2, "token id");
+  ExpectRefused({"tokenize"}, 2, "model");
+}
+
+TEST(Program, SudokuIsSolvedAndChecked) {
+  const Ran ran = RunProgram({"sudoku", "3241 4132 ..14 1.2."});
+  EXPECT_EQ(ran.code, 0);
+  EXPECT_NE(ran.out.find("│ 2 3 │ 1 4 │\n│ 1 4 │ 2 3 │\n"), std::string::npos) << ran.out;
+  EXPECT_NE(ran.out.find("\nsolved in "), std::string::npos) << ran.out;
+  const auto object = Object(RunProgram({"sudoku", "3241 4132 ..14 1.2.", "--json"}).out);
+  EXPECT_TRUE(object.at("solved").as_bool());
+  EXPECT_EQ(object.at("text").as_string(), "3241\n4132\n2314\n1423");
+  const Ran unsolved = RunProgram({"sudoku", "3241 4132 ..14 1.2.", "-n", "4"});
+  EXPECT_EQ(unsolved.code, 1);
+  EXPECT_NE(unsolved.out.find("not solved in "), std::string::npos) << unsolved.out;
+  ExpectRefused({"sudoku", "1111 .... .... ...."}, 2, "no solution");
+  ExpectRefused({"sudoku", "12"}, 2, "2 cells");
+  ExpectRefused({"sudoku", "--blanks", "99"}, 2, "--blanks");
+}
+
+TEST(Program, ReportsAreJson) {
+  EXPECT_TRUE(Object(RunProgram({"version", "--json"}).out).contains("version"));
+  const auto doctor = Object(RunProgram({"doctor", "--json"}).out);
+  EXPECT_TRUE(doctor.at("embedded").at("ok").as_bool());
+  EXPECT_GE(doctor.at("cores").to_number<int>(), 1);
+  const auto inspected = Object(RunProgram({"inspect", kStarter, "--json"}).out);
+  EXPECT_EQ(inspected.at("geometry").at("canvas").to_number<int>(), 48);
+  EXPECT_GT(inspected.at("tensors").as_array().size(), 50U);
+  EXPECT_GT(inspected.at("plan_bytes").at("total").to_number<int64_t>(), 6'000'000);
+  const auto bench = Object(RunProgram({"bench", "-r", "1", "--json"}).out);
+  EXPECT_GT(bench.at("ms_per_step").to_number<double>(), 0.0);
+  EXPECT_EQ(bench.at("prefill").as_array().size(), 3U);
+  EXPECT_EQ(bench.at("prefill").at(0).at("tokens").to_number<int>(), 128);
+  EXPECT_GT(bench.at("peak_rss_bytes").to_number<int64_t>(), bench.at("load_ms").to_number<double>());
+}
+
+TEST(Program, EveryVerbHasHelpWithExamples) {
+  const Ran help = RunProgram({"--help"});
+  EXPECT_EQ(help.code, 0);
+  for (const char* verb : {"run", "sudoku", "inspect", "tokenize", "detokenize", "bench", "doctor", "completion", "version"}) {
+    EXPECT_NE(help.out.find(std::string("\n  ") + verb), std::string::npos) << verb;
+    const Ran ran = RunProgram({verb, "--help"});
+    EXPECT_EQ(ran.code, 0) << verb;
+    EXPECT_NE(ran.out.find("Examples:"), std::string::npos) << verb;
+  }
+  EXPECT_EQ(RunProgram({"--version"}).out.substr(0, 7), "dgemma ");
+}
+
+TEST(Program, BashCompletionCompletesVerbsFlagsAndValues) {
+  const auto completed = [](const std::string& words, int at) {
+    const std::string script = "source <(" DGEMMA_PROGRAM " completion bash) && COMP_WORDS=(dgemma " + words +
+                               ") && COMP_CWORD=" + std::to_string(at) + " && _dgemma && echo \"${COMPREPLY[*]}\"";
+    FILE* pipe = ::popen(("bash -c '" + script + "'").c_str(), "r");
+    if (pipe == nullptr) return std::string("no bash");
+    std::string out(4096, '\0');
+    out.resize(std::fread(out.data(), 1, out.size(), pipe));
+    ::pclose(pipe);
+    return out;
+  };
+  EXPECT_EQ(completed("tok", 1), "tokenize\n");
+  EXPECT_EQ(completed("run --entropy", 2), "--entropy-bound\n");
+  EXPECT_EQ(completed("run --view h", 3), "heat\n");
+  EXPECT_EQ(RunProgram({"completion", "zsh"}).out.substr(0, 8), "#compdef");
+  EXPECT_NE(RunProgram({"completion", "fish"}).out.find("complete -c dgemma"), std::string::npos);
+  ExpectRefused({"completion", "tcsh"}, 2, "tcsh");
+}
+
+}  // namespace
+}  // namespace dgemma

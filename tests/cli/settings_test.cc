@@ -1,0 +1,126 @@
+// Settings, prompts and conversations: what a user may say, and the words when it is wrong.
+#include "settings.h"
+
+#include <gtest/gtest.h>
+
+#include "conversation.h"
+#include "prompt.h"
+
+namespace dgemma {
+namespace {
+
+std::string Refusal(const char* name, const char* value) {
+  Settings settings;
+  const auto done = Set(settings, name, value);
+  return done ? "" : done.error().message;
+}
+
+TEST(Settings, RangesAreCheckedAndNamed) {
+  EXPECT_EQ(Refusal("steps", "48"), "");
+  EXPECT_EQ(Refusal("steps", "1"), "");
+  EXPECT_EQ(Refusal("steps", "4096"), "");
+  EXPECT_EQ(Refusal("steps", "0"), "steps: \"0\" is out of range (1 to 4096)");
+  EXPECT_EQ(Refusal("steps", "4097"), "steps: \"4097\" is out of range (1 to 4096)");
+  EXPECT_EQ(Refusal("steps", "99999999999999999999"), "steps: \"99999999999999999999\" is out of range (1 to 4096)");
+  EXPECT_EQ(Refusal("steps", "4x"), "steps: \"4x\" is not a number (1 to 4096)");
+  EXPECT_EQ(Refusal("steps", ""), "steps: \"\" is not a number (1 to 4096)");
+  EXPECT_NE(Refusal("entropy-bound", "nan"), "");
+  EXPECT_NE(Refusal("entropy-bound", "0"), "");
+  EXPECT_NE(Refusal("entropy-bound", "-1"), "");
+  EXPECT_EQ(Refusal("entropy-bound", "inf"), "");
+  EXPECT_NE(Refusal("t-max", "inf"), "");
+  EXPECT_NE(Refusal("confidence", "nan"), "");
+  EXPECT_EQ(Refusal("confidence", "0"), "");
+  EXPECT_EQ(Refusal("max-tokens", "-1"), "");
+  EXPECT_NE(Refusal("max-tokens", "0"), "");
+  EXPECT_NE(Refusal("seed", "-1"), "");
+  EXPECT_EQ(Refusal("seed", "18446744073709551615"), "");
+  EXPECT_NE(Refusal("seed", "18446744073709551616"), "");
+  EXPECT_EQ(Refusal("speed", "3"), "\"speed\": there is no such setting (/help set lists them)");
+}
+
+TEST(Settings, MeetTheModelsDefaults) {
+  GenerateOptions defaults;
+  defaults.steps = 7;
+  defaults.stop_tokens = {1, 106};
+  Settings settings;
+  ASSERT_TRUE(Set(settings, "confidence", "0.5"));
+  const auto options = Resolve(settings, defaults);
+  ASSERT_TRUE(options);
+  EXPECT_EQ(options->steps, 7);
+  EXPECT_EQ(options->confidence, 0.5);
+  EXPECT_EQ(options->stop_tokens, defaults.stop_tokens);
+}
+
+TEST(Settings, ContradictionsAreRefused) {
+  Settings hot;
+  ASSERT_TRUE(Set(hot, "t-min", "0.9"));
+  EXPECT_EQ(Resolve(hot, {}).error().message, "t-min: 0.9 is above t-max 0.8 (temperature falls)");
+  Settings both;
+  ASSERT_TRUE(Set(both, "temp", "0.5"));
+  EXPECT_EQ(Resolve(both, {})->t_min, 0.25);
+  ASSERT_TRUE(Set(both, "t-max", "0.5"));
+  EXPECT_FALSE(Resolve(both, {}));
+  Settings ar;
+  ar.mode = DecodeMode::kAutoregressive;
+  ASSERT_TRUE(Set(ar, "temp", "0"));
+  EXPECT_EQ(Resolve(ar, {})->temperature, 0);
+  ASSERT_TRUE(Set(ar, "steps", "3"));
+  EXPECT_FALSE(Resolve(ar, {}));
+  Settings cold;
+  ASSERT_TRUE(Set(cold, "temp", "0"));
+  EXPECT_FALSE(Resolve(cold, {}));
+}
+
+TEST(Prompts, OneArgumentIsAModelWhenItIsAFolder) {
+  const auto decided = [](std::vector<std::string> positional, std::string model = "") {
+    PromptArguments arguments{.positional = std::move(positional), .prompt = {}, .file = {}, .model = std::move(model)};
+    const auto done = Decide(arguments);
+    return done ? arguments.model + "|" + arguments.prompt.value_or("(none)") : "error: " + done.error().message;
+  };
+  EXPECT_EQ(decided({}), "|(none)");
+  EXPECT_EQ(decided({"reverse stone"}), "|reverse stone");
+  EXPECT_EQ(decided({"version"}), "|version");
+  EXPECT_EQ(decided({DGEMMA_SOURCE_DIR}), DGEMMA_SOURCE_DIR "|(none)");
+  EXPECT_EQ(decided({"/no/such/folder"}), "/no/such/folder|(none)");
+  EXPECT_EQ(decided({"/ is a slash"}), "|/ is a slash");
+  EXPECT_EQ(decided({"any", "text"}), "any|text");
+  EXPECT_EQ(decided({"text"}, "dir"), "dir|text");
+  EXPECT_TRUE(decided({"any", "text"}, "dir").starts_with("error: --model"));
+  EXPECT_TRUE(decided({"a", "b", "c"}).starts_with("error: too many"));
+}
+
+TEST(Conversations, SurviveTheirFileForm) {
+  Conversation conversation{.system = "be \"brief\"\n", .turns = {{.role = "user", .text = "a\u00e9\x01", .thought = {}},
+                                                                  {.role = "assistant", .text = "b", .thought = "hm"}}};
+  const auto again = ParseConversation(ConversationJson(conversation));
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(again->system, conversation.system);
+  ASSERT_EQ(again->turns.size(), 2U);
+  EXPECT_EQ(again->turns[0].text, conversation.turns[0].text);
+  EXPECT_EQ(again->turns[1].thought, "hm");
+  EXPECT_EQ(again->Chat().size(), 3U);
+  const auto empty = ParseConversation(ConversationJson({}));
+  ASSERT_TRUE(empty);
+  EXPECT_TRUE(empty->turns.empty());
+}
+
+TEST(Conversations, BadFilesAreRefusedWithTheRule) {
+  const auto refusal = [](std::string_view json) {
+    const auto parsed = ParseConversation(json);
+    return parsed ? std::string() : parsed.error().message;
+  };
+  const std::string head = R"({"format":"dgemma-conversation","version":1,)";
+  EXPECT_NE(refusal(""), "");
+  EXPECT_NE(refusal("[]"), "");
+  EXPECT_EQ(refusal(R"({"format":"x"})"), "format: is not \"dgemma-conversation\"");
+  EXPECT_EQ(refusal(R"({"format":"dgemma-conversation","version":2,"turns":[]})"), "version: is not 1");
+  EXPECT_EQ(refusal(head + R"("turns":{}})"), "turns: is no array");
+  EXPECT_EQ(refusal(head + R"("turns":[{"role":"assistant","text":"x"}]})"),
+            "turns[0]: role is \"assistant\" (expected \"user\": turns alternate)");
+  EXPECT_EQ(refusal(head + R"("turns":[{"role":"user","text":"x"}]})"), "turns: the last question has no answer");
+  EXPECT_EQ(refusal(head + R"("turns":[{"role":"user","text":7}]})"), "turns[0]: text: is no string");
+}
+
+}  // namespace
+}  // namespace dgemma
