@@ -23,10 +23,13 @@ Canvas::Canvas(int32_t number, int64_t rows, const DenoiseRules& rules, const No
 }
 
 Result<void> Canvas::ReadRows(const Predictions& predictions) {
+  for (size_t row = 0; row < predictions.rows.size(); ++row) {
+    if (predictions.rows[row].finite) continue;
+    return Fail(StatusCode::kNonFinite, "logits: NaN or infinity at canvas position " + std::to_string(row));
+  }
   double sum = 0;
   for (size_t row = 0; row < predictions.rows.size(); ++row) {
     const HeadRow& head = predictions.rows[row];
-    if (!head.finite) return Fail(StatusCode::kNonFinite, "logits: NaN or infinity at canvas position " + std::to_string(row));
     argmax_[row] = head.argmax;
     entropy_[row] = head.entropy;
     sum += static_cast<double>(head.entropy);

@@ -50,7 +50,8 @@ class Canvas {
   float temperature() const { return rules_.schedule.At(step_); }  ///< of the next step
   bool done() const { return done_; }
 
-  /// One denoising step: accept, sample, renoise, stop test. kNonFinite when the predictions hold NaN or infinity.
+  /// One denoising step: accept, sample, renoise, stop test. kNonFinite, and nothing changes, when the predictions hold NaN or
+  /// infinity.
   Result<void> Step(const Predictions& predictions);
 
  private:

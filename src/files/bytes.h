@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -16,6 +17,8 @@ struct Blob {
   std::string name;                          ///< what error messages call it: a file name or "embedded:config.json"
   std::span<const std::byte> bytes;          ///< the content
   std::shared_ptr<const void> keep_alive{};  ///< owner of `bytes`; null for memory that lives as long as the program
+  /// Says that a part of `bytes` will not be read soon, so that its memory can go; the content stays. May be empty.
+  std::function<void(std::span<const std::byte>)> release{};
 };
 
 /// Text seen as bytes.

@@ -2,6 +2,7 @@
 #include "files/checkpoint_files.h"
 
 #include <algorithm>
+#include <functional>
 #include <optional>
 #include <utility>
 
@@ -179,6 +180,15 @@ Result<TensorBytes> CheckpointFiles::Tensor(std::string_view name) const {
 
 bool CheckpointFiles::HasTensor(std::string_view name) const {
   return std::ranges::binary_search(state_->tensors, name, {}, &TensorBytes::name);
+}
+
+void CheckpointFiles::Release(const TensorBytes& tensor) const {
+  const std::byte* first = tensor.bytes.data();
+  for (const Shard& shard : state_->shards) {
+    const std::span<const std::byte> all = shard.blob.bytes;
+    const bool inside = !std::less<>()(first, all.data()) && std::less<>()(first, all.data() + all.size());
+    if (inside && shard.blob.release) shard.blob.release(tensor.bytes);
+  }
 }
 
 Result<std::string> CheckpointFiles::Text(std::string_view file_name) const {

@@ -37,6 +37,8 @@ class CheckpointFiles {
   /// The tensor of this name, or kNotFound naming it.
   Result<TensorBytes> Tensor(std::string_view name) const;
   bool HasTensor(std::string_view name) const;
+  /// Says that a tensor will not be read soon: the memory of its file pages can go. The tensor stays readable.
+  void Release(const TensorBytes& tensor) const;
 
   /// Content of config.json, generation_config.json, tokenizer.json or tokenizer_config.json, read now. kNotFound when
   /// there is no such file; whether that matters is for the caller to say.

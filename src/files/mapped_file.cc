@@ -87,7 +87,10 @@ Result<Blob> MapBlob(const std::filesystem::path& path) {
   DG_TRY(MappedFile file, MappedFile::Open(path));
   auto owner = std::make_shared<const MappedFile>(std::move(file));
   const std::span<const std::byte> bytes = owner->bytes();
-  return Blob{path.string(), bytes, std::move(owner)};
+  const auto release = [owner](std::span<const std::byte> part) {
+    owner->Advise(static_cast<uint64_t>(part.data() - owner->bytes().data()), part.size(), Advice::kDontNeed);
+  };
+  return Blob{path.string(), bytes, owner, release};
 }
 
 Result<std::string> ReadWholeFile(const std::filesystem::path& path, uint64_t max_bytes) {

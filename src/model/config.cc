@@ -4,18 +4,26 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/json/value.hpp>
 #include <charconv>
 
 #include "base/try.h"
 #include "files/json.h"
+#include "files/messages.h"
 #include "model/json_fields.h"
+#include "model/rotary.h"
 
 namespace dgemma {
 namespace {
 
 constexpr IntRange kIds{0, (1 << 30)};
-constexpr IntRange kWidths{1, 1 << 20};
+// Far above any real model, and chosen so that every product and sum over tensors, caches and buffers fits 63 bits.
+constexpr IntRange kWidths{1, 1 << 17};
+constexpr IntRange kHeads{1, 1 << 12};
+constexpr IntRange kHeadSizes{1, 1 << 13};
+constexpr IntRange kExperts{1, 1 << 12};
+constexpr IntRange kPositions{1, 1 << 24};
 constexpr IntRange kLayers{1, 1024};
 
 RopeConfig ReadRope(JsonFields rope, bool sliding) {
@@ -29,7 +37,7 @@ RopeConfig ReadRope(JsonFields rope, bool sliding) {
     if (config.rotated_share != 1.0) rope.Refuse("partial_rotary_factor", "must be 1 for rope_type default");
     if (rope.Has("factor") && config.factor != 1.0) rope.Refuse("factor", "must be 1 for rope_type default");
   } else if (kind != "proportional") {
-    rope.Refuse("rope_type", fmt::format("\"{}\" is not supported (default, proportional)", kind), StatusCode::kUnsupported);
+    rope.Refuse("rope_type", fmt::format("{} is not supported (default, proportional)", Quoted(kind)), StatusCode::kUnsupported);
   }
   return config;
 }
@@ -38,16 +46,16 @@ RopeConfig ReadRope(JsonFields rope, bool sliding) {
 int64_t LayerNumber(std::string_view key) {
   int64_t number = -1;
   const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), number);
-  return error == std::errc{} && end == key.data() + key.size() ? number : -1;
+  return error == std::errc{} && end == key.data() + key.size() && key[0] != '-' ? number : -1;
 }
 
 void ReadGeometry(JsonFields& text, Config& config) {
-  const int64_t head_size = text.Int("head_dim", kWidths, 256);
-  const int64_t kv_heads = text.Int("num_key_value_heads", kWidths, 4);
+  const int64_t head_size = text.Int("head_dim", kHeadSizes, 256);
+  const int64_t kv_heads = text.Int("num_key_value_heads", kHeads, 4);
   for (LayerConfig& layer : config.layers) layer = {layer.sliding, head_size, kv_heads};
   if (!text.Has("per_layer_config")) {
-    const int64_t full_size = text.Int("global_head_dim", kWidths, 512);
-    const int64_t full_kv = text.Int("num_global_key_value_heads", kWidths, kv_heads);
+    const int64_t full_size = text.Int("global_head_dim", kHeadSizes, 512);
+    const int64_t full_kv = text.Int("num_global_key_value_heads", kHeads, kv_heads);
     for (LayerConfig& layer : config.layers) {
       if (!layer.sliding) layer = {false, full_size, full_kv};
     }
@@ -55,6 +63,7 @@ void ReadGeometry(JsonFields& text, Config& config) {
   }
   JsonFields per_layer = text.Section("per_layer_config");
   if (per_layer.object() == nullptr) return;
+  std::vector<bool> seen(config.layers.size(), false);
   for (const auto& item : *per_layer.object()) {
     const std::string_view key(item.key().data(), item.key().size());
     const int64_t number = LayerNumber(key);
@@ -63,12 +72,42 @@ void ReadGeometry(JsonFields& text, Config& config) {
       per_layer.Refuse(key, fmt::format("is not a layer (0..{})", config.layers.size() - 1));
       return;
     }
+    if (!by_kind) {
+      if (seen[static_cast<size_t>(number)]) {  // "5" and "05"; also keeps the time linear in the number of keys
+        per_layer.Refuse(key, "names a layer that another key names too");
+        return;
+      }
+      seen[static_cast<size_t>(number)] = true;
+    }
     JsonFields entry = per_layer.Section(key);
     for (int64_t l = 0; l < std::ssize(config.layers); ++l) {
       LayerConfig& layer = config.layers[static_cast<size_t>(l)];
       if (by_kind ? layer.sliding != (key == "sliding_attention") : l != number) continue;
-      layer.head_size = entry.Int("head_dim", kWidths, layer.head_size);
-      layer.kv_heads = entry.Int("num_key_value_heads", kWidths, layer.kv_heads);
+      layer.head_size = entry.Int("head_dim", kHeadSizes, layer.head_size);
+      layer.kv_heads = entry.Int("num_key_value_heads", kHeads, layer.kv_heads);
+    }
+  }
+}
+
+/// What forward.cc relies on: whole groups of query heads, and one rotary table of at least one pair for each kind of layer.
+void CheckGeometry(JsonFields& text, const Config& config) {
+  for (size_t l = 0; l < config.layers.size(); ++l) {
+    const LayerConfig& layer = config.layers[l];
+    const char* kind = layer.sliding ? "sliding_attention" : "full_attention";
+    if (layer.kv_heads == 0 || config.heads % layer.kv_heads != 0) {
+      text.Refuse("num_key_value_heads",
+                  fmt::format("{} of layer {} does not divide num_attention_heads {}", layer.kv_heads, l, config.heads));
+    }
+    if (layer.head_size % 2 != 0) text.Refuse("head_dim", fmt::format("{} of layer {} must be even", layer.head_size, l));
+    if (RotaryPairs(config.Rope(layer), layer.head_size) == 0) {
+      text.Refuse(fmt::format("rope_parameters.{}.partial_rotary_factor", kind), "rotates nothing (at least one pair)");
+    }
+    const auto first = std::ranges::find(config.layers, layer.sliding, &LayerConfig::sliding);
+    if (layer.head_size != first->head_size) {
+      text.Refuse("head_dim",
+                  fmt::format("{} of layer {} differs from {} of another {} layer (one size for each kind)", layer.head_size, l,
+                              first->head_size, kind),
+                  StatusCode::kUnsupported);
     }
   }
 }
@@ -90,12 +129,7 @@ void ReadLayers(JsonFields& text, Config& config) {
   }
   config.layers.back().sliding = false;  // Transformers forces the last layer to full attention
   ReadGeometry(text, config);
-  for (const LayerConfig& layer : config.layers) {
-    if (layer.kv_heads == 0 || config.heads % layer.kv_heads != 0) {
-      text.Refuse("num_key_value_heads", fmt::format("{} does not divide num_attention_heads {}", layer.kv_heads, config.heads));
-    }
-    if (layer.head_size % 2 != 0) text.Refuse("head_dim", "must be even");
-  }
+  CheckGeometry(text, config);
 }
 
 void RequireSupported(JsonFields& text) {
@@ -124,12 +158,12 @@ void ReadText(JsonFields text, Config& config) {
   config.vocab = text.Int("vocab_size", {1, 1 << 24}, 262'144);
   config.width = text.Int("hidden_size", kWidths, 2304);
   config.hidden = text.Int("intermediate_size", kWidths, 9216);
-  config.heads = text.Int("num_attention_heads", kWidths, 8);
-  config.experts = text.Int("num_experts", {1, 65'536}, std::nullopt);
-  config.active_experts = text.Int("top_k_experts", {1, 65'536}, std::nullopt);
+  config.heads = text.Int("num_attention_heads", kHeads, 8);
+  config.experts = text.Int("num_experts", kExperts, std::nullopt);
+  config.active_experts = text.Int("top_k_experts", kExperts, std::nullopt);
   config.expert_hidden = text.Int("moe_intermediate_size", kWidths, std::nullopt);
-  config.window = text.Int("sliding_window", {1, 1 << 30}, 512);
-  config.max_positions = text.Int("max_position_embeddings", {1, 1 << 30}, 131'072);
+  config.window = text.Int("sliding_window", kPositions, 512);
+  config.max_positions = text.Int("max_position_embeddings", kPositions, 131'072);
   config.norm_eps = text.Real("rms_norm_eps", {1e-12, 1.0}, 1e-6);
   config.softcap = text.Real("final_logit_softcapping", {1e-3, 1e6}, 30.0);
   config.bos_token = static_cast<int32_t>(text.Int("bos_token_id", kIds, 2));
@@ -149,9 +183,9 @@ void ReadVision(JsonFields vision, Config& config) {
   v.width = vision.Int("hidden_size", kWidths, 768);
   v.hidden = vision.Int("intermediate_size", kWidths, 3072);
   v.layers = vision.Int("num_hidden_layers", kLayers, 16);
-  v.heads = vision.Int("num_attention_heads", kWidths, 12);
-  v.kv_heads = vision.Int("num_key_value_heads", kWidths, 12);
-  v.head_size = vision.Int("head_dim", kWidths, 64);
+  v.heads = vision.Int("num_attention_heads", kHeads, 12);
+  v.kv_heads = vision.Int("num_key_value_heads", kHeads, 12);
+  v.head_size = vision.Int("head_dim", kHeadSizes, 64);
   v.patch = vision.Int("patch_size", {1, 1024}, 16);
   v.pooling = vision.Int("pooling_kernel_size", {1, 64}, 3);
   v.positions = vision.Int("position_embedding_size", kWidths, 10'240);
@@ -175,7 +209,7 @@ Result<Config> ParseConfig(std::string_view text) {
   Config config;
   const std::string type = top.Text("model_type", "");
   if (type != "diffusion_gemma") {
-    top.Refuse("model_type", fmt::format("must be diffusion_gemma, is \"{}\"", type.substr(0, 80)), StatusCode::kUnsupported);
+    top.Refuse("model_type", fmt::format("must be diffusion_gemma, is {}", Quoted(type)), StatusCode::kUnsupported);
   }
   if (!top.Bool("tie_word_embeddings", true)) {
     top.Refuse("tie_word_embeddings", "false is not supported", StatusCode::kUnsupported);

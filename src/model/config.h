@@ -17,6 +17,8 @@ struct LayerConfig {
   bool sliding = true;      ///< sliding window with its own V projection; otherwise full attention with V from K
   int64_t head_size = 0;    ///< Q
   int64_t kv_heads = 0;     ///< K
+
+  bool operator==(const LayerConfig&) const = default;
 };
 
 /// Rotary parameters of one kind of layer.
@@ -24,6 +26,8 @@ struct RopeConfig {
   double theta = 0;
   double rotated_share = 1.0;  ///< share of the head that rotates ("proportional"), 1 for the plain form
   double factor = 1.0;         ///< divides the frequencies
+
+  bool operator==(const RopeConfig&) const = default;
 };
 
 /// The vision tower's geometry: enough to check and list its tensors.
@@ -32,6 +36,8 @@ struct VisionConfig {
   int64_t patch = 0, pooling = 0, positions = 0;
   bool standardize = false;
   bool clipped_linears = false;
+
+  bool operator==(const VisionConfig&) const = default;
 };
 
 struct Config {
@@ -58,6 +64,7 @@ struct Config {
   std::optional<VisionConfig> vision;
 
   const RopeConfig& Rope(const LayerConfig& layer) const { return layer.sliding ? sliding_rope : full_rope; }
+  bool operator==(const Config&) const = default;
 };
 
 /// Parses config.json. Accepts both spellings of the per-layer geometry: global_head_dim / num_global_key_value_heads, and

@@ -135,6 +135,9 @@ Result<Matrix> Forward(const Model& model, Activations& activations, const Pass&
   UploadRotary(model, pass, true, b.sliding);
   UploadRotary(model, pass, false, b.full);
   EmbedInputs(model, pass, b);
+  for (const Segment& segment : pass.segments) {
+    if (segment.causal()) segment.cache->WillWrite(segment.pos + segment.rows());
+  }
   observe("x0", -1, b.x);
 
   for (size_t l = 0; l < model.config.layers.size(); ++l) {

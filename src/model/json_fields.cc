@@ -8,6 +8,11 @@
 #include <cmath>
 
 namespace dgemma {
+namespace {
+
+constexpr size_t kShownKeyBytes = 80;
+
+}  // namespace
 
 const boost::json::value* JsonFields::Find(std::string_view key) const {
   if (object_ == nullptr) return nullptr;
@@ -15,11 +20,19 @@ const boost::json::value* JsonFields::Find(std::string_view key) const {
   return value == nullptr || value->is_null() ? nullptr : value;
 }
 
+std::string JsonFields::Place(std::string_view key) const {
+  std::string place = path_;
+  if (!place.empty() && !key.empty()) place += '.';
+  // Keys of per_layer_config come from the file: only what is printable is shown, and not much of it.
+  for (const char byte : key.substr(0, kShownKeyBytes)) place += byte >= 0x20 && byte < 0x7f ? byte : '?';
+  return place + (key.size() > kShownKeyBytes ? "..." : "");
+}
+
 bool JsonFields::Has(std::string_view key) const { return Find(key) != nullptr; }
 
 void JsonFields::Refuse(std::string_view key, std::string rule, StatusCode code) const {
   if (failure_) return;
-  failure_ = Status{code, fmt::format("{}{}{}: {}", path_, path_.empty() ? "" : ".", key, rule)};
+  failure_ = Status{code, fmt::format("{}: {}", Place(key), rule)};
 }
 
 int64_t JsonFields::Int(std::string_view key, IntRange range, std::optional<int64_t> fallback) {
@@ -29,7 +42,7 @@ int64_t JsonFields::Int(std::string_view key, IntRange range, std::optional<int6
     return fallback.value_or(range.min);
   }
   if (!value->is_int64()) {
-    Refuse(key, "must be an integer");
+    Refuse(key, fmt::format("must be an integer in {}..{}", range.min, range.max));
     return range.min;
   }
   const int64_t number = value->as_int64();
@@ -113,7 +126,7 @@ JsonFields JsonFields::Section(std::string_view key) const {
   const boost::json::value* value = Find(key);
   if (value != nullptr && !value->is_object()) Refuse(key, "must be an object");
   const boost::json::object* object = value != nullptr && value->is_object() ? &value->as_object() : nullptr;
-  return {object, path_.empty() ? std::string(key) : path_ + "." + std::string(key), failure_};
+  return {object, Place(key), failure_};
 }
 
 }  // namespace dgemma

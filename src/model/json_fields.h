@@ -41,11 +41,12 @@ class JsonFields {
   JsonFields Section(std::string_view key) const;                ///< a nested object; absent is an empty section
 
   const boost::json::object* object() const { return object_; }
-  /// Records "path.key: rule" unless something failed before.
+  /// Records "path.key: rule" unless something failed before. An empty key means the section itself.
   void Refuse(std::string_view key, std::string rule, StatusCode code = StatusCode::kInvalidFile) const;
 
  private:
   const boost::json::value* Find(std::string_view key) const;
+  std::string Place(std::string_view key) const;  // "path.key" for messages, printable whatever the key
 
   const boost::json::object* object_;
   std::string path_;

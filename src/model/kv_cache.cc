@@ -45,9 +45,10 @@ Result<KvCache> KvCache::Create(const Config& config, int64_t context, int64_t p
   KvCache cache;
   cache.context_ = context;
   cache.window_ = config.window;
-  cache.ring_slots_ = RingSlots(config, context, pass_rows);
+  cache.ring_slots_ = RoundUpToKeyBlock(context);
   for (const LayerConfig& layer : config.layers) {
-    const int64_t slots = layer.sliding ? cache.ring_slots_ : RoundUpToKeyBlock(context);
+    const int64_t slots = layer.sliding ? RingSlots(config, context, pass_rows) : RoundUpToKeyBlock(context);
+    cache.ring_slots_ = std::min(cache.ring_slots_, slots);
     DG_TRY(Buffer buffer, kernels.Allocate(LayerFloats(layer, slots) * static_cast<int64_t>(sizeof(float))));
     cache.stores_.push_back(MakeStore(buffer.Floats(), layer, slots));
     cache.buffers_.push_back(std::move(buffer));
@@ -55,19 +56,25 @@ Result<KvCache> KvCache::Create(const Config& config, int64_t context, int64_t p
   return cache;
 }
 
+void KvCache::WillWrite(int64_t end) { written_ = std::max(written_, end); }
+
 void KvCache::Append(int64_t rows) {
   end_ += rows;
-  written_ = std::max(written_, end_);
+  WillWrite(end_);
 }
 
 void KvCache::Reset(int64_t begin) { begin_ = end_ = written_ = begin; }
 
 bool KvCache::Truncate(int64_t end) {
   if (end >= end_) return true;
+  if (end <= begin_) {
+    Reset(begin_);
+    return true;
+  }
   const int64_t oldest_in_ring = written_ - ring_slots_;  // positions below were overwritten by later ones
   const int64_t oldest_needed = std::max(begin_, end - (window_ - 1));
-  if (end > begin_ && oldest_needed < oldest_in_ring) return false;
-  end_ = std::max(end, begin_);
+  if (oldest_needed < oldest_in_ring) return false;
+  end_ = end;
   return true;
 }
 

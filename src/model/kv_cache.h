@@ -22,6 +22,8 @@ class KvCache {
   int64_t end() const { return end_; }          ///< next position to be written
   int64_t context() const { return context_; }  ///< positions the cache can hold
 
+  /// A pass is about to write positions below `end`, which may overwrite the oldest ones of a ring even when the pass fails.
+  void WillWrite(int64_t end);
   /// Rows [end, end + rows) have been written by a pass that succeeded.
   void Append(int64_t rows);
   /// Starts an empty sequence at position `begin`.
@@ -34,9 +36,9 @@ class KvCache {
   std::vector<Buffer> buffers_;
   int64_t context_ = 0;
   int64_t window_ = 0;
-  int64_t ring_slots_ = 0;  // slots of the sliding layers
+  int64_t ring_slots_ = 0;  // slots of the smallest store
   int64_t begin_ = 0, end_ = 0;
-  int64_t written_ = 0;     // one past the highest position ever written since Reset
+  int64_t written_ = 0;     // one past the highest position that may have been written since the sequence was empty
 };
 
 /// Slots rounded up to whole key blocks.

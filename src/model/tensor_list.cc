@@ -8,6 +8,7 @@
 #include <unordered_set>
 
 #include "base/try.h"
+#include "files/messages.h"
 #include "tensor/stored.h"
 
 namespace dgemma {
@@ -149,7 +150,7 @@ Result<void> CheckTensors(const CheckpointFiles& files, const Config& config) {
   }
   for (const TensorBytes& tensor : files.tensors()) {
     if (!known.contains(std::string(tensor.name)) && !IsTiedName(tensor.name)) {
-      return Fail(StatusCode::kInvalidFile, fmt::format("{}: {}: no such tensor in this model", tensor.file, tensor.name));
+      return Fail(StatusCode::kInvalidFile, fmt::format("{}: {}: no such tensor in this model", tensor.file, Quoted(tensor.name)));
     }
   }
   return {};

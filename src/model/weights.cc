@@ -113,6 +113,7 @@ Result<Weights> LoadWeights(const CheckpointFiles& files, const Config& config, 
     }
     Weight& weight = *std::get<Weight*>(field->second);
     DG_TRY(weight, IsVector(spec.role) ? kernels.PackVector(stored) : kernels.Pack(stored));
+    files.Release(tensor);  // the packed copy is what is used from here on
     done += weight.buffer.bytes;
     if (progress) progress(done, total);
   }

@@ -1,7 +1,5 @@
 // Generation against recordings of Transformers with the same draws: every step's argmax canvas, accepted mask, next canvas and stop
 // decision, the sequences and tokens_per_forward; alone and as a batch, merged commit and separate.
-#include <fmt/format.h>
-
 #include <boost/json/parse.hpp>
 #include <fstream>
 #include <sstream>
@@ -9,6 +7,7 @@
 #include "engine/generate.h"
 #include "engine/replay.h"
 #include "support/golden.h"
+#include "support/step_comparer.h"
 
 namespace dgemma::test {
 namespace {
@@ -46,46 +45,6 @@ Options ReadOptions(const std::string& path, int64_t canvas_rows) {
   return options;
 }
 
-/// Compares every step of one row of the batch with the recording.
-class StepComparer final : public GenerationObserver {
- public:
-  StepComparer(const Golden& golden, size_t batch_row, const Options& options, double entropy_bound)
-      : golden_(golden), batch_row_(batch_row), options_(options), entropy_bound_(entropy_bound) {}
-
-  void OnStep(const Canvas& canvas) override {
-    const std::string at = fmt::format("canvas.{}.step.{}.", canvas.number(), canvas.steps_done() - 1);
-    SCOPED_TRACE(fmt::format("row {} {}", batch_row_, at));
-    ASSERT_TRUE(golden_.Has(at + "argmax")) << "Transformers had stopped before";
-    const auto rows = std::ssize(canvas.tokens());
-    const auto row_of = [&](const char* name) {
-      const std::vector<int32_t> all = golden_.Ids(at + name);
-      const auto begin = all.begin() + static_cast<int64_t>(batch_row_) * rows;
-      return std::vector<int32_t>(begin, begin + rows);
-    };
-    EXPECT_EQ(std::vector<int32_t>(canvas.argmax().begin(), canvas.argmax().end()), row_of("argmax"));
-    EXPECT_EQ(std::vector<int32_t>(canvas.accepted().begin(), canvas.accepted().end()), row_of("accepted"));
-    EXPECT_EQ(std::vector<int32_t>(canvas.tokens().begin(), canvas.tokens().end()), row_of("current"));
-    // Later steps carry the error of earlier ones through self-conditioning; recorded_step_test checks them step by step.
-    const std::vector<float> entropy = golden_.Floats(at + "entropy");
-    for (int64_t i = 0; i < rows && canvas.steps_done() == 1 && canvas.number() == 0; ++i) {
-      EXPECT_NEAR(canvas.entropy()[static_cast<size_t>(i)], entropy[batch_row_ * static_cast<size_t>(rows) + static_cast<size_t>(i)], entropy_bound_);
-    }
-    const bool frozen = golden_.Ids(at + "frozen")[batch_row_] != 0;
-    EXPECT_EQ(canvas.done(), frozen || canvas.steps_done() == options_.generate.steps);
-    ++steps;
-  }
-  void OnTokens(std::span<const int32_t> canvas, std::span<const int32_t>) override { canvases.emplace_back(canvas.begin(), canvas.end()); }
-
-  int64_t steps = 0;
-  std::vector<std::vector<int32_t>> canvases;
-
- private:
-  const Golden& golden_;
-  size_t batch_row_;
-  const Options& options_;
-  double entropy_bound_;
-};
-
 class RecordedGenerationTest : public testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
@@ -112,15 +71,13 @@ class RecordedGenerationTest : public testing::TestWithParam<Case> {
     std::vector<std::unique_ptr<StepComparer>> comparers;
     std::vector<GenerationResult> results(batch);
     std::vector<Story> stories;
-    // Entropies are sums of V terms p log p of logits that carry the error of the whole network.
-    const double entropy_bound = 0x1p-24 * std::sqrt(static_cast<double>(config.width)) * 16.0 * static_cast<double>(config.layers.size()) * 30.0;
     for (size_t row = 0; row < batch; ++row) {
       const auto padding = static_cast<size_t>(std::count(mask.begin() + static_cast<int64_t>(row * length), mask.begin() + static_cast<int64_t>((row + 1) * length), 0));
       caches.push_back(std::make_unique<KvCache>(*KvCache::Create(config, 512, chunk + config.canvas, *loaded_.kernels)));
       caches[row]->Reset(static_cast<int64_t>(padding));
       noises.push_back(std::make_unique<RecordedNoise>(*RecordedNoise::Read(files, static_cast<int64_t>(row), config.canvas, config.vocab)));
       soft.push_back(*loaded_.kernels->Allocate(config.canvas * config.width * 4));
-      comparers.push_back(std::make_unique<StepComparer>(golden, row, options, entropy_bound));
+      comparers.push_back(std::make_unique<StepComparer>(golden, row, options.generate.steps, FirstEntropyBound(config)));
       GenerationPlan plan;
       plan.model = loaded_.model.get();
       plan.cache = caches[row].get();
