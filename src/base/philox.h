@@ -12,7 +12,6 @@ enum class Draw : uint32_t {
   kCanvasStart = 1,  ///< first tokens of a canvas
   kSample = 2,       ///< uniform that picks a token from the predicted distribution
   kRenoise = 3,      ///< replacement of a token that was not accepted
-  kAutoregressive = 4,
 };
 
 /// Identity of one draw. `row` is the position inside the canvas, `step` counts denoising steps of that canvas from 0.

@@ -6,6 +6,7 @@
 #include "base/try.h"
 #include "engine/backend.h"
 #include "engine/engine_impl.h"
+#include "engine/guard.h"
 #include "engine/memory_plan.h"
 #include "files/messages.h"
 
@@ -62,6 +63,7 @@ Result<std::unique_ptr<Engine>> EngineImpl::Build(std::string name, const Checkp
   const int64_t rows = LargestPassRows(options, config);
   auto kernels = MakeKernels(options, config);
   engine->plan_ = PlanMemory(files, config, engine->tokenizer_->vocab_size(), options, *kernels);
+  DG_CHECK_OK(CheckMemory(engine->plan_));
   engine->facts_ = FactsOf(std::move(name), files, config, *kernels, options.context_tokens);
 
   LoadProgress progress;
@@ -72,22 +74,21 @@ Result<std::unique_ptr<Engine>> EngineImpl::Build(std::string name, const Checkp
 }
 
 Result<std::unique_ptr<Engine>> Engine::Load(const std::string& folder, const EngineOptions& options) {
-  DG_TRY(const CheckpointFiles files, OpenCheckpoint(folder));
-  std::filesystem::path path(folder);
-  if (!path.has_filename()) path = path.parent_path();  // "models/starter/"
-  auto engine = EngineImpl::Build(path.filename().string(), files, options);
-  if (!engine) return std::unexpected(engine.error().At(folder));
-  return engine;
+  return Guarded([&]() -> Result<std::unique_ptr<Engine>> {
+    DG_TRY(const CheckpointFiles files, OpenCheckpoint(folder));
+    std::filesystem::path path(folder);
+    if (!path.has_filename()) path = path.parent_path();  // "models/starter/"
+    return At(folder, EngineImpl::Build(path.filename().string(), files, options));
+  });
 }
 
 Result<std::unique_ptr<Engine>> Engine::FromMemory(std::string name, std::span<const MemoryFile> files, const EngineOptions& options) {
-  std::vector<Blob> blobs;
-  for (const MemoryFile& file : files) blobs.push_back(StaticBlob(std::string(file.name), file.bytes));
-  const std::string place = name;
-  DG_TRY(const CheckpointFiles checkpoint, CheckpointFromMemory(std::move(blobs)));
-  auto engine = EngineImpl::Build(std::move(name), checkpoint, options);
-  if (!engine) return std::unexpected(engine.error().At(place));
-  return engine;
+  return Guarded([&]() -> Result<std::unique_ptr<Engine>> {
+    std::vector<Blob> blobs;
+    for (const MemoryFile& file : files) blobs.push_back(StaticBlob(std::string(file.name), file.bytes));
+    DG_TRY(const CheckpointFiles checkpoint, CheckpointFromMemory(std::move(blobs)));
+    return At(name, EngineImpl::Build(name, checkpoint, options));
+  });
 }
 
 std::vector<int32_t> EngineImpl::Tokenize(std::string_view text) const { return tokenizer_->Encode(text, SpecialTokens::kAsText); }

@@ -4,6 +4,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <fstream>
+#include <optional>
+#include <string>
 
 #include "engine/backend.h"
 #include "engine/pass_runner.h"
@@ -16,7 +19,28 @@ constexpr int64_t kDefaultChunk = 256;
 constexpr int64_t kProgramBytes = 12 << 20;  // code, shared libraries, heap of a run without a model; measured, docs/DECISIONS.md
 constexpr int64_t kTokenizerEntryBytes = 160;  // tables of about this size an entry
 
+/// Memory that can be had without swapping, as the kernel estimates it; nothing where it does not say.
+std::optional<int64_t> AvailableMemory() {
+  std::ifstream file("/proc/meminfo");
+  std::string key;
+  for (int64_t kibibytes = 0; file >> key >> kibibytes; file.ignore(64, '\n')) {
+    if (key == "MemAvailable:") return kibibytes * 1024;
+  }
+  return std::nullopt;
+}
+
 }  // namespace
+
+Result<void> CheckMemory(const MemoryPlan& plan) {
+  const std::optional<int64_t> available = AvailableMemory();
+  if (!available || plan.Total() <= *available) return {};
+  constexpr double kGigabyte = 1e9;
+  return Fail(StatusCode::kResourceExhausted,
+              fmt::format("memory: the model needs {:.1f} GB ({:.1f} GB of it weights, {:.1f} GB cache for a context of this length), "
+                          "{:.1f} GB are available",
+                          static_cast<double>(plan.Total()) / kGigabyte, static_cast<double>(plan.weights) / kGigabyte,
+                          static_cast<double>(plan.cache_per_session) / kGigabyte, static_cast<double>(*available) / kGigabyte));
+}
 
 Result<EngineOptions> FillOptions(EngineOptions options, const Config& config) {
   if (options.threads < 0 || options.threads > 1024) return Fail(StatusCode::kInvalidArgument, "threads: out of range (1..1024)");

@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "base/try.h"
+#include "engine/guard.h"
 
 namespace dgemma {
 
@@ -38,9 +39,11 @@ Result<void> PassRunner::Run(std::span<PassJob* const> jobs, std::stop_token sto
   Pass pass;
   pass.stop = std::move(stop);
   for (const PassJob* job : ordered) pass.segments.insert(pass.segments.end(), job->segments.begin(), job->segments.end());
-  DG_TRY(const Matrix hidden, Forward(model_, activations_, pass, observer));
-  RunHead(ordered, hidden);
-  return {};
+  return Guarded([&]() -> Result<void> {  // backends grow their scratch inside a pass
+    DG_TRY(const Matrix hidden, Forward(model_, activations_, pass, observer));
+    RunHead(ordered, hidden);
+    return {};
+  });
 }
 
 void PassRunner::RunHead(std::span<PassJob* const> jobs, Matrix hidden) {

@@ -8,6 +8,7 @@
 #include "base/try.h"
 #include "engine/engine_impl.h"
 #include "engine/generate.h"
+#include "engine/guard.h"
 #include "text/answer.h"
 
 namespace dgemma {
@@ -86,13 +87,16 @@ class SessionImpl final : public Session {
  public:
   SessionImpl(EngineImpl& engine, KvCache cache, Buffer soft) : engine_(engine), cache_(std::move(cache)), soft_(std::move(soft)) {}
 
-  Result<Answer> Generate(const Request& request, Listener* listener) override;
+  Result<Answer> Generate(const Request& request, Listener* listener) override {
+    return Guarded([&] { return Write(request, listener); });
+  }
   void Reset() override {
     cache_.Reset();
     tokens_.clear();
   }
 
  private:
+  Result<Answer> Write(const Request& request, Listener* listener);
   /// Keeps the longest prefix of `prompt` that the cache holds.
   void KeepCommonPrefix(std::span<const int32_t> prompt, DecodeMode mode);
   Result<void> CheckRequest(const Request& request, std::span<const int32_t> prompt) const;
@@ -135,7 +139,7 @@ Result<void> SessionImpl::CheckRequest(const Request& request, std::span<const i
   return {};
 }
 
-Result<Answer> SessionImpl::Generate(const Request& request, Listener* listener) {
+Result<Answer> SessionImpl::Write(const Request& request, Listener* listener) {
   DG_TRY(const std::vector<int32_t> prompt, engine_.PromptTokens(request));
   DG_CHECK_OK(CheckRequest(request, prompt));
   const Config& config = engine_.model().config;
@@ -178,10 +182,12 @@ Result<Answer> SessionImpl::Generate(const Request& request, Listener* listener)
 }  // namespace
 
 Result<std::unique_ptr<Session>> EngineImpl::NewSession() {
-  const Config& config = model().config;
-  DG_TRY(KvCache cache, KvCache::Create(config, options_.context_tokens, options_.prefill_chunk_tokens, *loaded_.kernels));
-  DG_TRY(Buffer soft, loaded_.kernels->Allocate(config.canvas * config.width * static_cast<int64_t>(sizeof(float))));
-  return std::make_unique<SessionImpl>(*this, std::move(cache), std::move(soft));
+  return Guarded([&]() -> Result<std::unique_ptr<Session>> {
+    const Config& config = model().config;
+    DG_TRY(KvCache cache, KvCache::Create(config, options_.context_tokens, options_.prefill_chunk_tokens, *loaded_.kernels));
+    DG_TRY(Buffer soft, loaded_.kernels->Allocate(config.canvas * config.width * static_cast<int64_t>(sizeof(float))));
+    return std::make_unique<SessionImpl>(*this, std::move(cache), std::move(soft));
+  });
 }
 
 }  // namespace dgemma

@@ -1,5 +1,5 @@
 // A Story is an answer being written, as a coroutine: it reads top to bottom, and stops wherever it needs a pass of the network.
-// Whoever drives it may run one story alone or several together in the same passes (drive.h); the story does not notice.
+// Whoever drives it may run one story alone or several together in the same passes (Drive, below); the story does not notice.
 #pragma once
 
 #include <coroutine>

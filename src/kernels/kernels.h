@@ -94,7 +94,8 @@ struct ExpertWeights {
   Weight down;     // E x [D, X]
 };
 
-/// Which experts a row uses, in descending probability (ties: lower index first), and with which weight.
+/// Which experts a row uses, in descending probability, and with which weight. Ties: lower index first;
+/// ref orders them as torch.topk does on a CPU, which matters in bfloat16, where scores tie often.
 ///   expert [R, A] i32, weight [R, A] f32
 struct Routes {
   std::vector<int32_t> expert;

@@ -72,8 +72,8 @@ bool KvCache::Truncate(int64_t end) {
     return true;
   }
   const int64_t oldest_in_ring = written_ - ring_slots_;  // positions below were overwritten by later ones
-  const int64_t oldest_needed = std::max(begin_, end - (window_ - 1));
-  if (oldest_needed < oldest_in_ring) return false;
+  const int64_t oldest_needed = std::max(begin_, end - (window_ - 1));  // `end` itself: none
+  if (oldest_needed < std::min(end, oldest_in_ring)) return false;
   end_ = end;
   return true;
 }

@@ -1,4 +1,5 @@
-// The live canvas, frame by frame, as a terminal shows it: drafts from a scripted engine, bytes read by a test terminal.
+// The live canvas, frame by frame, as a terminal shows it: drafts from a scripted engine, bytes read by a test
+// terminal.
 #include "canvas_view.h"
 
 #include <fcntl.h>
@@ -99,7 +100,8 @@ TEST_F(CanvasViews, FramesStayInPlaceAndTheFinalTextReplacesThem) {
   screen.Write(view.Commit(CellsOf("hello\nworld, and "), size));
   EXPECT_EQ(screen.Lines(), (Lines{"$ run", "hello", "world, and"}));
   screen.Write(view.Frame(CellsOf("more ··"), "step 1", size));
-  EXPECT_EQ(screen.Lines(), (Lines{"$ run", "hello", "world, and m", "ore ··", "step 1"})) << "a canvas continues the line";
+  EXPECT_EQ(screen.Lines(), (Lines{"$ run", "hello", "world, and m", "ore ··", "step 1"}))
+      << "a canvas continues the line";
   screen.Write(view.Commit(CellsOf("more."), size));
   screen.Write(view.Finish(size));
   EXPECT_EQ(screen.Lines(), (Lines{"$ run", "hello", "world, and m", "ore."}));

@@ -73,7 +73,8 @@ void Converse(Ran& ran, int in, std::string input, int out, int err, pid_t child
 
 Ran RunProgram(const std::vector<std::string>& arguments, const std::string& input, const Environment& environment) {
   std::array<int, 2> in{}, out{}, err{};
-  if (::pipe2(in.data(), O_CLOEXEC) != 0 || ::pipe2(out.data(), O_CLOEXEC) != 0 || ::pipe2(err.data(), O_CLOEXEC) != 0) return {.code = -1, .out = {}, .err = {}};
+  if (::pipe2(in.data(), O_CLOEXEC) != 0 || ::pipe2(out.data(), O_CLOEXEC) != 0 || ::pipe2(err.data(), O_CLOEXEC) != 0)
+    return {.code = -1, .out = {}, .err = {}};
   ::signal(SIGPIPE, SIG_IGN);
   const pid_t child = ::fork();
   if (child == 0) {
@@ -98,7 +99,8 @@ Ran RunProgram(const std::vector<std::string>& arguments, const std::string& inp
 
 Ran RunIntoClosedPipe(const std::vector<std::string>& arguments) {
   std::array<int, 2> out{}, err{};
-  if (::pipe2(out.data(), O_CLOEXEC) != 0 || ::pipe2(err.data(), O_CLOEXEC) != 0) return {.code = -1, .out = {}, .err = {}};
+  if (::pipe2(out.data(), O_CLOEXEC) != 0 || ::pipe2(err.data(), O_CLOEXEC) != 0)
+    return {.code = -1, .out = {}, .err = {}};
   const pid_t child = ::fork();
   if (child == 0) {
     ::signal(SIGPIPE, SIG_DFL);
@@ -114,7 +116,8 @@ Ran RunIntoClosedPipe(const std::vector<std::string>& arguments) {
   ::close(err[1]);
   Ran ran;
   std::array<char, 4096> part{};
-  for (ssize_t count = 0; (count = ::read(err[0], part.data(), part.size())) > 0;) ran.err.append(part.data(), static_cast<size_t>(count));
+  for (ssize_t count = 0; (count = ::read(err[0], part.data(), part.size())) > 0;)
+    ran.err.append(part.data(), static_cast<size_t>(count));
   ::close(err[0]);
   int status = 0;
   ::waitpid(child, &status, 0);
@@ -144,7 +147,9 @@ TerminalChild::~TerminalChild() {
   ::close(terminal_);
 }
 
-void TerminalChild::Send(std::string_view keys) { [[maybe_unused]] const ssize_t count = ::write(terminal_, keys.data(), keys.size()); }
+void TerminalChild::Send(std::string_view keys) {
+  [[maybe_unused]] const ssize_t count = ::write(terminal_, keys.data(), keys.size());
+}
 
 bool TerminalChild::Read(std::chrono::milliseconds patience) {
   pollfd ready{terminal_, POLLIN, 0};
@@ -161,7 +166,8 @@ bool TerminalChild::Read(std::chrono::milliseconds patience) {
 bool TerminalChild::Shows(std::string_view text) {
   const auto deadline = Clock::now() + kPatience;
   while (screen_.Text().find(text) == std::string::npos) {
-    if (Clock::now() > deadline || !Read(std::chrono::milliseconds(100))) return screen_.Text().find(text) != std::string::npos;
+    if (Clock::now() > deadline || !Read(std::chrono::milliseconds(100)))
+      return screen_.Text().find(text) != std::string::npos;
   }
   return true;
 }

@@ -24,7 +24,8 @@ struct Ran {
 };
 
 /// Runs the program to its end (60 s at most) with this standard input. TERM, NO_COLOR and XDG_STATE_HOME are fixed.
-Ran RunProgram(const std::vector<std::string>& arguments, const std::string& input = "", const Environment& environment = {});
+Ran RunProgram(const std::vector<std::string>& arguments, const std::string& input = "",
+               const Environment& environment = {});
 
 /// The same with a standard output that nobody reads.
 Ran RunIntoClosedPipe(const std::vector<std::string>& arguments);

@@ -23,7 +23,8 @@ boost::json::object Object(const std::string& text) {
   return value.is_object() ? value.get_object() : boost::json::object();
 }
 
-void ExpectRefused(const std::vector<std::string>& arguments, int code, const std::string& named, const std::string& input = "") {
+void ExpectRefused(const std::vector<std::string>& arguments, int code, const std::string& named,
+                   const std::string& input = "") {
   const Ran ran = RunProgram(arguments, input);
   std::string line;
   for (const std::string& argument : arguments) line += argument + " ";
@@ -56,16 +57,16 @@ TEST(Program, PromptsComeFromEverywhere) {
   const TemporaryFolder folder;
   const std::string file = folder / "prompt.txt";
   std::ofstream(file) << "upper cat\n";
-  for (const auto& [arguments, input] : std::vector<std::pair<std::vector<std::string>, std::string>>{
-           {{"run"}, "upper cat\n"},
-           {{"run", "-"}, "upper cat"},
-           {{"run", "-f", "-"}, "upper cat\n"},
-           {{"run", "-f", file}, ""},
-           {{"run", "-p", "upper cat"}, ""},
-           {{"run", kStarter, "upper cat"}, ""},
-           {{"run", kStarter}, "upper cat\n"},
-           {{"run", "-m", kStarter, "upper cat"}, ""},
-           {{"run", "-st", "--", "upper cat"}, ""}}) {
+  for (const auto& [arguments, input] :
+       std::vector<std::pair<std::vector<std::string>, std::string>>{{{"run"}, "upper cat\n"},
+                                                                     {{"run", "-"}, "upper cat"},
+                                                                     {{"run", "-f", "-"}, "upper cat\n"},
+                                                                     {{"run", "-f", file}, ""},
+                                                                     {{"run", "-p", "upper cat"}, ""},
+                                                                     {{"run", kStarter, "upper cat"}, ""},
+                                                                     {{"run", kStarter}, "upper cat\n"},
+                                                                     {{"run", "-m", kStarter, "upper cat"}, ""},
+                                                                     {{"run", "-st", "--", "upper cat"}, ""}}) {
     const Ran ran = RunProgram(arguments, input);
     EXPECT_EQ(ran.out, "CAT\n") << arguments.back() << ": " << ran.err;
     EXPECT_EQ(ran.code, 0);
@@ -82,7 +83,8 @@ TEST(Program, SameSeedSameAnswer) {
 
 TEST(Program, AliasesMeanTheSame) {
   const std::string expected = RunProgram({"run", "-q", "--steps", "2", "reverse stone"}).out;
-  for (const char* alias : {"--diffusion-steps", "--diffusion-eb-max-steps", "--max-denoising-steps", "--num-inference-steps"}) {
+  for (const char* alias :
+       {"--diffusion-steps", "--diffusion-eb-max-steps", "--max-denoising-steps", "--num-inference-steps"}) {
     EXPECT_EQ(RunProgram({"run", "-q", alias, "2", "reverse stone"}).out, expected) << alias;
   }
 }
@@ -111,12 +113,29 @@ TEST(Program, AutoregressiveModeAnswersToo) {
 }
 
 TEST(Program, WrongOptionsAreOneLineAndExitCodeTwo) {
-  for (const auto& [option, value] : std::vector<std::pair<std::string, std::string>>{
-           {"--steps", "0"}, {"--steps", "4097"}, {"--steps", "many"}, {"--steps", "1.5"}, {"--entropy-bound", "nan"},
-           {"--entropy-bound", "0"}, {"--t-max", "nan"}, {"--t-max", "inf"}, {"--t-min", "-1"}, {"--stability", "-1"},
-           {"--confidence", "nan"}, {"--seed", "-3"}, {"--seed", "x"}, {"--max-tokens", "0"}, {"--max-tokens", "-2"},
-           {"--view", "cube"}, {"--view-fps", "0"}, {"--slow", "-1"}, {"--threads", "0"}, {"--ctx", "0"},
-           {"--backend", "tpu"}, {"--temp", "nan"}, {"--early-stop", "maybe"}}) {
+  for (const auto& [option, value] : std::vector<std::pair<std::string, std::string>>{{"--steps", "0"},
+                                                                                      {"--steps", "4097"},
+                                                                                      {"--steps", "many"},
+                                                                                      {"--steps", "1.5"},
+                                                                                      {"--entropy-bound", "nan"},
+                                                                                      {"--entropy-bound", "0"},
+                                                                                      {"--t-max", "nan"},
+                                                                                      {"--t-max", "inf"},
+                                                                                      {"--t-min", "-1"},
+                                                                                      {"--stability", "-1"},
+                                                                                      {"--confidence", "nan"},
+                                                                                      {"--seed", "-3"},
+                                                                                      {"--seed", "x"},
+                                                                                      {"--max-tokens", "0"},
+                                                                                      {"--max-tokens", "-2"},
+                                                                                      {"--view", "cube"},
+                                                                                      {"--view-fps", "0"},
+                                                                                      {"--slow", "-1"},
+                                                                                      {"--threads", "0"},
+                                                                                      {"--ctx", "0"},
+                                                                                      {"--backend", "tpu"},
+                                                                                      {"--temp", "nan"},
+                                                                                      {"--early-stop", "maybe"}}) {
     ExpectRefused({"run", option, value, "upper cat"}, 2, option);
   }
   ExpectRefused({"run", "--colour", "upper cat"}, 2, "--colour");
@@ -166,9 +185,13 @@ TEST(Program, PromptLongerThanTheContextIsRefused) {
 }
 
 TEST(Program, ClosedPipeEndsQuietly) {
-  for (const auto& arguments : std::vector<std::vector<std::string>>{{"run", "upper cat"}, {"run", "--json", "upper cat"},
-                                                                    {"sudoku"}, {"inspect", "embedded"}, {"version"},
-                                                                    {"tokenize", "embedded", "cat"}, {"completion", "bash"}}) {
+  for (const auto& arguments : std::vector<std::vector<std::string>>{{"run", "upper cat"},
+                                                                     {"run", "--json", "upper cat"},
+                                                                     {"sudoku"},
+                                                                     {"inspect", "embedded"},
+                                                                     {"version"},
+                                                                     {"tokenize", "embedded", "cat"},
+                                                                     {"completion", "bash"}}) {
     const Ran ran = RunIntoClosedPipe(arguments);
     EXPECT_EQ(ran.code, 1) << arguments.front();
     EXPECT_EQ(ran.err, "") << arguments.front();
@@ -188,12 +211,15 @@ TEST(Program, TokensGoThereAndBack) {
   EXPECT_EQ(RunProgram({"tokenize", kStarter, text, "--json"}).out, ids.out);
   EXPECT_EQ(RunProgram({"tokenize", "embedded", text, "--json"}).out, ids.out);
   EXPECT_EQ(RunProgram({"detokenize", kStarter}, ids.out).out, text);
-  EXPECT_EQ(boost::json::value_to<std::string>(boost::json::parse(RunProgram({"detokenize", kStarter, "--json"}, ids.out).out)), text);
+  EXPECT_EQ(boost::json::value_to<std::string>(
+                boost::json::parse(RunProgram({"detokenize", kStarter, "--json"}, ids.out).out)),
+            text);
   EXPECT_EQ(RunProgram({"tokenize", kStarter, "--json", ""}).out, "[]\n");
   const TemporaryFolder folder;
   ExpectRefused({"tokenize", folder.path(), "x"}, 1, "tokenizer.json");
   std::filesystem::copy_file(kStarter + "/tokenizer.json", folder / "tokenizer.json");
-  EXPECT_EQ(RunProgram({"tokenize", folder.path(), "--json"}, text).out, ids.out) << "nothing but tokenizer.json is needed";
+  EXPECT_EQ(RunProgram({"tokenize", folder.path(), "--json"}, text).out, ids.out)
+      << "nothing but tokenizer.json is needed";
   ExpectRefused({"detokenize", kStarter, "99999"}, 2, "99999");
   ExpectRefused({"detokenize", kStarter, "x"}, 2, "token id");
   ExpectRefused({"tokenize"}, 2, "model");
@@ -234,7 +260,8 @@ TEST(Program, ReportsAreJson) {
 TEST(Program, EveryVerbHasHelpWithExamples) {
   const Ran help = RunProgram({"--help"});
   EXPECT_EQ(help.code, 0);
-  for (const char* verb : {"run", "sudoku", "inspect", "tokenize", "detokenize", "bench", "doctor", "completion", "version"}) {
+  for (const char* verb :
+       {"run", "sudoku", "inspect", "tokenize", "detokenize", "bench", "doctor", "completion", "version"}) {
     EXPECT_NE(help.out.find(std::string("\n  ") + verb), std::string::npos) << verb;
     const Ran ran = RunProgram({verb, "--help"});
     EXPECT_EQ(ran.code, 0) << verb;

@@ -17,7 +17,7 @@ namespace dgemma {
 namespace {
 
 constexpr int kColumns = 80;
-constexpr int kRows = 22;
+constexpr int kRows = 24;
 constexpr int kCellWidth = 9;
 constexpr int kLineHeight = 18;
 constexpr double kRest = 1.5;  // seconds between commands
@@ -36,7 +36,8 @@ const std::vector<std::vector<std::string>> kCommands = {
 
 std::string CommandLine(const std::vector<std::string>& arguments) {
   std::string line = "$ dgemma";
-  for (const std::string& argument : arguments) line += argument.find(' ') == std::string::npos ? " " + argument : " '" + argument + "'";
+  for (const std::string& argument : arguments)
+    line += argument.find(' ') == std::string::npos ? " " + argument : " '" + argument + "'";
   return line + "\n";
 }
 
@@ -45,7 +46,8 @@ std::vector<Frame> Record(double& end) {
   Screen screen(kColumns, kRows);
   double now = 0;
   const auto take = [&] {
-    if (frames.empty() || frames.back().cells != screen.Cells()) frames.push_back({.begin = now, .cells = screen.Cells()});
+    if (frames.empty() || frames.back().cells != screen.Cells())
+      frames.push_back({.begin = now, .cells = screen.Cells()});
   };
   for (const auto& arguments : kCommands) {
     screen.Write(CommandLine(arguments));
@@ -88,8 +90,8 @@ std::string RowSvg(const std::vector<StyledCell>& cells, size_t row) {
     while (end < cells.size() && cells[end].style == cells[begin].style) text += cells[end++].text;
     if (text.find_first_not_of(' ') != std::string::npos) {
       const char* kind = cells[begin].style == "2" ? " class=\"d\"" : cells[begin].style == "1" ? " class=\"b\"" : "";
-      svg += fmt::format("<text x=\"{}\" y=\"{}\" textLength=\"{}\"{}>{}</text>", 12 + begin * kCellWidth, 24 + row * kLineHeight,
-                         (end - begin) * kCellWidth, kind, Escaped(text));
+      svg += fmt::format("<text x=\"{}\" y=\"{}\" textLength=\"{}\"{}>{}</text>", 12 + begin * kCellWidth,
+                         24 + row * kLineHeight, (end - begin) * kCellWidth, kind, Escaped(text));
     }
     begin = end;
   }
@@ -100,7 +102,8 @@ std::string Svg(const std::vector<Frame>& frames, double end) {
   const int width = kColumns * kCellWidth + 24;
   const int height = kRows * kLineHeight + 20;
   std::string svg = fmt::format(
-      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0} {1}\" width=\"{0}\" height=\"{1}\">\n"
+      "<svg xmlns=\"http://www.w3.org/2000/svg\" xml:space=\"preserve\" viewBox=\"0 0 {0} {1}\" width=\"{0}\" "
+      "height=\"{1}\">\n"
       "<title>dgemma writing on its canvas, recorded from the program</title>\n"
       "<style>text{{font:15px ui-monospace,Menlo,Consolas,monospace;fill:#e6e6e6;white-space:pre}}"
       ".d{{fill:#7d8590}}.b{{font-weight:700;fill:#7ee787}}</style>\n"
@@ -111,9 +114,11 @@ std::string Svg(const std::vector<Frame>& frames, double end) {
     const bool last = index + 1 == frames.size();
     const double until = last ? end : frames[index + 1].begin;
     // The last frame stands where nothing moves; the others appear in their time.
-    svg += fmt::format("<g visibility=\"{}\"><set attributeName=\"visibility\" to=\"{}\" begin=\"loop.begin+{:.2f}s\" dur=\"{:.2f}s\"/>",
-                       last ? "visible" : "hidden", last ? "hidden" : "visible", last ? 0 : frames[index].begin,
-                       last ? frames[index].begin : until - frames[index].begin);
+    svg += fmt::format(
+        "<g visibility=\"{}\"><set attributeName=\"visibility\" to=\"{}\" begin=\"loop.begin+{:.2f}s\" "
+        "dur=\"{:.2f}s\"/>",
+        last ? "visible" : "hidden", last ? "hidden" : "visible", last ? 0 : frames[index].begin,
+        last ? frames[index].begin : until - frames[index].begin);
     for (size_t row = 0; row < frames[index].cells.size(); ++row) svg += RowSvg(frames[index].cells[row], row);
     svg += "</g>\n";
   }

@@ -1,5 +1,5 @@
-// A terminal for tests: interprets what the program writes and keeps the screen, the scroll-back and the cursor. Knows the
-// few sequences a careful program needs; any other one is recorded, so that a test can insist there was none.
+// A terminal for tests: interprets what the program writes and keeps the screen, the scroll-back and the cursor. Knows
+// the few sequences a careful program needs; any other one is recorded, so that a test can insist there was none.
 #pragma once
 
 #include <string>

@@ -91,8 +91,9 @@ TEST(Prompts, OneArgumentIsAModelWhenItIsAFolder) {
 }
 
 TEST(Conversations, SurviveTheirFileForm) {
-  Conversation conversation{.system = "be \"brief\"\n", .turns = {{.role = "user", .text = "a\u00e9\x01", .thought = {}},
-                                                                  {.role = "assistant", .text = "b", .thought = "hm"}}};
+  Conversation conversation{.system = "be \"brief\"\n",
+                            .turns = {{.role = "user", .text = "a\u00e9\x01", .thought = {}},
+                                      {.role = "assistant", .text = "b", .thought = "hm"}}};
   const auto again = ParseConversation(ConversationJson(conversation));
   ASSERT_TRUE(again) << again.error().message;
   EXPECT_EQ(again->system, conversation.system);

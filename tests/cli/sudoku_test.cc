@@ -29,7 +29,8 @@ std::vector<SudokuGrid> AllGrids() {
           }
           for (size_t r = 0; r < 4 && valid; r += 2) {
             for (size_t s = 0; s < 4 && valid; s += 2) {
-              valid = std::set<char>{text[r * 4 + s], text[r * 4 + s + 1], text[r * 4 + s + 4], text[r * 4 + s + 5]}.size() == 4;
+              valid = std::set<char>{text[r * 4 + s], text[r * 4 + s + 1], text[r * 4 + s + 4], text[r * 4 + s + 5]}
+                          .size() == 4;
             }
           }
           if (!valid) continue;
@@ -63,7 +64,8 @@ TEST(Sudoku, MadePuzzlesHaveOneSolutionAndRepeat) {
     const SudokuGrid puzzle = MakeSudoku(seed, 6);
     EXPECT_EQ(puzzle, MakeSudoku(seed, 6));
     EXPECT_EQ(std::ranges::count(puzzle.cells, '.'), 6);
-    const auto fits = std::ranges::count_if(grids, [&](const SudokuGrid& grid) { return CheckSudoku(puzzle, grid.Text()).has_value(); });
+    const auto fits = std::ranges::count_if(
+        grids, [&](const SudokuGrid& grid) { return CheckSudoku(puzzle, grid.Text()).has_value(); });
     EXPECT_EQ(fits, 1);
   }
   EXPECT_NE(MakeSudoku(1, 6), MakeSudoku(2, 6));
@@ -83,7 +85,8 @@ TEST(Sudoku, SaysWhatIsWrong) {
 TEST(Sudoku, GridShowsGivenFoundAndUndecided) {
   UseUnicodeWidths();
   const auto puzzle = ParseSudoku("3241 4132 ..14 1.2.");
-  const auto rows = SudokuRows(*puzzle, ReadSudoku("3241\n4132\n2"), {.is_terminal = true, .can_redraw = true, .utf8 = true, .colors = Colors::kNone});
+  const auto rows = SudokuRows(*puzzle, ReadSudoku("3241\n4132\n2"),
+                               {.is_terminal = true, .can_redraw = true, .utf8 = true, .colors = Colors::kNone});
   std::string text;
   for (const Row& row : rows) text += row.bytes + "\n";
   EXPECT_EQ(text,

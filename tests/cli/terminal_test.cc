@@ -80,9 +80,7 @@ TEST_F(OnTerminal, ChatAnswersAndObeys) {
   const TemporaryFolder folder;
   TerminalChild child({"run", "--slow", "0"}, {{"XDG_STATE_HOME", folder.path()}});
   const auto prompt = [&] { return child.Writes(">>> "); };
-  const auto type = [&](const std::string& line) {
-    child.Send(line + "\r");
-  };
+  const auto type = [&](const std::string& line) { child.Send(line + "\r"); };
   ASSERT_TRUE(prompt());
   type("upper cat");
   EXPECT_TRUE(child.Writes("CAT"));
@@ -136,7 +134,7 @@ TEST_F(OnTerminal, ChatAnswersAndObeys) {
   std::ifstream saved(folder / "talk.json");
   const std::string text((std::istreambuf_iterator<char>(saved)), {});
   EXPECT_NE(text.find(R"({"role":"assistant","text":"CAT"})"), std::string::npos) << text;
-  struct stat history {};
+  struct stat history{};
   ASSERT_EQ(::stat((folder / "dgemma/history").c_str(), &history), 0);
   EXPECT_EQ(history.st_mode & 0777, 0600U);
   ASSERT_EQ(::stat((folder / "talk.json").c_str(), &history), 0);

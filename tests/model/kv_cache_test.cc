@@ -63,10 +63,10 @@ TEST_P(KvCacheTest, RingsHoldWhatAPassNeedsAndTruncateKnowsWhatIsLost) {
   const auto below = [&](int64_t bound) { return static_cast<int64_t>(random() % static_cast<uint64_t>(bound)); };
 
   for (int operation = 0; operation < 20'000; ++operation) {
-    const int64_t choice = below(100);
-    if (choice < 80 && end < context) {
+    const int64_t choice = below(1000);
+    if (choice < 950 && end < context) {
       const int64_t rows = 1 + below(std::min(pass_rows, context - end));
-      const bool interrupted = choice < 8;
+      const bool interrupted = choice < 80;
       cache.WillWrite(end + rows);
       for (int64_t p = end; p < end + rows; ++p) ring.Write(p, ++writing);
       if (interrupted) continue;
@@ -77,8 +77,8 @@ TEST_P(KvCacheTest, RingsHoldWhatAPassNeedsAndTruncateKnowsWhatIsLost) {
       }
       cache.Append(rows);
       end += rows;
-    } else if (choice < 99) {
-      const int64_t target = choice < 95 ? std::max<int64_t>(0, end - below(2 * window + 4)) : below(context);
+    } else if (choice < 998) {
+      const int64_t target = choice < 975 ? std::max<int64_t>(0, end - below(2 * window + 4)) : below(context);
       bool intact = true;
       if (target < end && target > begin) {
         for (int64_t p = std::max(begin, target - (window - 1)); p < target; ++p) {
@@ -95,9 +95,9 @@ TEST_P(KvCacheTest, RingsHoldWhatAPassNeedsAndTruncateKnowsWhatIsLost) {
     ASSERT_EQ(cache.begin(), begin);
     ASSERT_EQ(cache.end(), end);
   }
-  EXPECT_GT(kept, 100);
-  if (cache.Layer(0).slots < context) EXPECT_GT(refused, 100);
-  else EXPECT_EQ(refused, 0) << "nothing is ever lost";
+  EXPECT_GT(kept, 50);
+  if (cache.Layer(0).slots < context && window > 1) EXPECT_GT(refused, 50);
+  else EXPECT_EQ(refused, 0) << "nothing that is needed is ever lost";
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, KvCacheTest,

@@ -4,11 +4,13 @@
 
 #include <gtest/gtest.h>
 
-#include <cmath>
+#include <algorithm>
+#include <bit>
 #include <cstring>
 #include <limits>
 #include <map>
 #include <set>
+#include <utility>
 
 #include "engine/loaded_model.h"
 #include "kernels/ref/ref_kernels.h"
@@ -140,9 +142,10 @@ class CheckTensorsTest : public testing::Test {
         values *= size;
         shape += (shape.empty() ? "" : ",") + std::to_string(size);
       }
-      const uint32_t bits = std::bit_cast<uint32_t>(tensor.value);
+      const uint64_t bits = std::bit_cast<uint32_t>(tensor.value);  // its upper half is bfloat16
       for (uint64_t i = 0; i < values; ++i) {
-        for (size_t byte = 0; byte < value_bytes; ++byte) data += static_cast<char>(bits >> (8 * (byte + 4 - std::min<size_t>(4, value_bytes))) & 0xff);
+        const size_t skipped = 4 - std::min<size_t>(4, value_bytes);
+        for (size_t byte = 0; byte < value_bytes; ++byte) data += static_cast<char>(bits >> (8 * (byte + skipped)) & 0xff);
       }
       header += (header.empty() ? "{\"" : ",\"") + name + R"(":{"dtype":")" + tensor.dtype + R"(","shape":[)" + shape +
                 R"(],"data_offsets":[)" + std::to_string(begin) + "," + std::to_string(data.size()) + "]}";

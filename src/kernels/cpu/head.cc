@@ -16,7 +16,7 @@ namespace {
 
 /// Probabilities below e^-32 (2^-46) of the largest so far leave the soft embedding as it is: all V = 2^18 of them together are
 /// below 2^-28 of the largest, far under a float32 rounding of the sum. Decided for each row from its own logits alone.
-constexpr float kNegligible = -32.0f;
+constexpr float kNegligible = 1.2664166e-14f;
 
 int64_t Blocks(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
@@ -43,8 +43,8 @@ void CpuKernels::SweepProbabilities(CpuHeadScratch& state, int64_t first_id, int
   SweepRow& running = state.row[static_cast<size_t>(row)];
   const LogitStats* tiles = state.tile.data() + row * kSweepTiles;
   const int64_t tile_count = Blocks(ids, kTileIds);
-  uint8_t* live = state.live.data() + row * kSweepParts;
-  std::fill_n(live, kSweepParts, uint8_t{0});
+  int32_t* live = state.live.data() + row * kSweepParts;
+  std::fill_n(live, kSweepParts, 0);
   const LogitStats* best = tiles;
   for (int64_t tile = 0; tile < tile_count; ++tile) {
     running.finite = running.finite && tiles[tile].finite;
@@ -71,25 +71,46 @@ void CpuKernels::SweepProbabilities(CpuHeadScratch& state, int64_t first_id, int
     tile_sum[tile] = sums.sum;
     running.sum += static_cast<double>(sums.sum);
     running.weighted += static_cast<double>(sums.weighted);
-    if (tiles[tile].max - running.max >= kNegligible) live[tile * kTileIds / kSoftIds] = 1;
+  }
+  for (int64_t part = 0; part * kSoftIds < ids; ++part) {
+    const float* e = values + part * kSoftIds;
+    uint8_t* few = state.live_ids.data() + (row * kSweepParts + part) * kFewIds;
+    const int64_t count = std::min(kSoftIds, ids - part * kSoftIds);
+    int32_t found = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      few[std::min<int64_t>(found, kFewIds - 1)] = static_cast<uint8_t>(i);
+      found += e[i] > kNegligible ? 1 : 0;
+    }
+    live[part] = found;
   }
 }
 
 void CpuKernels::AddSoftBlock(const CpuHeadScratch& state, int64_t id, int64_t ids, const SoftBlock& block, Matrix soft,
                               float* scratch) const {
   const int64_t part = id % kSweepIds / kSoftIds;
-  const auto is_live = [&](int64_t row) { return state.live[static_cast<size_t>(row * kSweepParts + part)] != 0; };
-  int64_t live_rows = 0;
-  for (int64_t row = block.row; row < block.row + block.rows; ++row) live_rows += is_live(row) ? 1 : 0;
-  if (live_rows == 0) return;
+  const auto live_ids = [&](int64_t row) { return state.live[static_cast<size_t>(row * kSweepParts + part)]; };
+  const auto is_live = [&](int64_t row) { return live_ids(row) >= kFewIds; };  // takes part in the dense product
+  int64_t live_rows = 0, few_rows = 0;
+  for (int64_t row = block.row; row < block.row + block.rows; ++row) {
+    live_rows += is_live(row) ? 1 : 0;
+    few_rows += live_ids(row) > 0 && !is_live(row) ? 1 : 0;
+  }
+  if (live_rows + few_rows == 0) return;
   float* embeddings = scratch;  // panels of 16 columns [256 ids][16]
   const int64_t pair = state.embedding.format == PanelFormat::kBf16Pairs ? 2 : 1;
   const auto* panels = static_cast<const uint32_t*>(state.embedding.Panel(id / kPanel)) + block.col / pair * kPanel;
   product_.transpose(panels, state.embedding.format, state.embedding.panel_stride, ids, block.cols, embeddings);
+  const int64_t panel_stride = (ids + kPanel - 1) / kPanel * kPanel * kPanel;
+  for (int64_t row = block.row; row < block.row + block.rows && few_rows > 0; ++row) {
+    if (live_ids(row) == 0 || is_live(row)) continue;
+    product_.add_few(state.logits.Row(row) + id % kSweepIds, state.live_ids.data() + (row * kSweepParts + part) * kFewIds,
+                     live_ids(row), embeddings, panel_stride, block.cols, soft.Row(row) + block.col);
+  }
+  if (live_rows == 0) return;
   Product product;
   product.rows = live_rows;
   product.b = embeddings;
-  product.b_panel_stride = (ids + kPanel - 1) / kPanel * kPanel * kPanel;
+  product.b_panel_stride = panel_stride;
   product.depth = ids;
   product.cols = block.cols;
   product.start = Start::kAdd;

@@ -17,6 +17,8 @@ inline constexpr int64_t kSoftIds = 256;
 inline constexpr int64_t kTileIds = 64;
 inline constexpr int64_t kSweepTiles = kSweepIds / kTileIds;
 inline constexpr int64_t kSweepParts = kSweepIds / kSoftIds;
+/// A row with fewer ids than this that count among kSoftIds adds them one by one; others take part in a dense product.
+inline constexpr int64_t kFewIds = 128;
 
 /// Floats of one thread's share of the soft embedding: a transposed block of the table, gathered probabilities and sums.
 int64_t SoftFloats(int64_t rows);
@@ -49,7 +51,8 @@ struct CpuHeadScratch final : HeadScratch {
   Matrix logits;                   // [R, kSweepIds]: logits, then exp(l - max)
   std::vector<SweepRow> row;       // [R]
   std::vector<LogitStats> tile;    // [R, kSweepTiles] of the current step
-  std::vector<uint8_t> live;       // [R, kSweepParts]: probabilities that count for the soft embedding
+  std::vector<int32_t> live;       // [R, kSweepParts]: how many ids of a part count for the soft embedding
+  std::vector<uint8_t> live_ids;   // [R, kSweepParts, kFewIds]: which, where they are few
   std::vector<float> tile_sum;     // [R, V / kTileIds] of exp(l - reference)
   std::vector<float> reference;    // [R, V / kSweepIds]: the running maximum at every step
   std::vector<int64_t> order;      // of Sample: (tile, pick) in the order of tiles

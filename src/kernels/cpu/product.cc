@@ -251,7 +251,41 @@ void TransposePanels(const void* from, PanelFormat format, int64_t panel_stride,
   }
 }
 
-ProductOps MakeProductOps() { return {hwy::TargetName(HWY_TARGET), kTileRows, &Multiply, &TransposePanels}; }
+/// Sums of `Panels` panels of 16 columns stay in registers over all entries.
+template <int64_t Panels>
+HWY_INLINE void AddFewPanels(const float* a, const uint8_t* id, int64_t count, const float* b, int64_t panel_stride, float* sums) {
+  const TileTag d;
+  constexpr int64_t kVectors = kPanel / kLanes > 0 ? kPanel / kLanes : 1;
+  hn::Vec<TileTag> sum[Panels * kVectors];
+  for (int64_t v = 0; v < Panels * kVectors; ++v) sum[v] = hn::LoadU(d, sums + v * kLanes);
+  for (int64_t i = 0; i < count; ++i) {
+    const auto weight = hn::Set(d, a[id[i]]);
+    for (int64_t panel = 0; panel < Panels; ++panel) {
+      const float* row = b + panel * panel_stride + id[i] * kPanel;
+      for (int64_t v = 0; v < kVectors; ++v) {
+        sum[panel * kVectors + v] = hn::MulAdd(weight, hn::LoadU(d, row + v * kLanes), sum[panel * kVectors + v]);
+      }
+    }
+  }
+  for (int64_t v = 0; v < Panels * kVectors; ++v) hn::StoreU(sum[v], d, sums + v * kLanes);
+}
+
+/// See ProductOps::add_few.
+void AddFew(const float* a, const uint8_t* id, int64_t count, const float* b, int64_t panel_stride, int64_t cols, float* c) {
+  if (cols == 4 * kPanel) {
+    AddFewPanels<4>(a, id, count, b, panel_stride, c);
+    return;
+  }
+  for (int64_t col = 0; col < cols; col += kPanel) {
+    alignas(64) float sums[kPanel] = {};
+    const auto bytes = static_cast<size_t>(std::min(kPanel, cols - col)) * sizeof(float);
+    std::memcpy(sums, c + col, bytes);
+    AddFewPanels<1>(a, id, count, b + col / kPanel * panel_stride, panel_stride, sums);
+    std::memcpy(c + col, sums, bytes);
+  }
+}
+
+ProductOps MakeProductOps() { return {hwy::TargetName(HWY_TARGET), kTileRows, &Multiply, &TransposePanels, &AddFew}; }
 
 }  // namespace HWY_NAMESPACE
 }  // namespace dgemma

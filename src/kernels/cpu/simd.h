@@ -46,6 +46,9 @@ struct ProductOps {
   /// `from` points at the first (even) dimension of the block in the first panel; panel_stride counts units of the format.
   /// Lanes of dimensions beyond `width` are left as they are.
   void (*transpose)(const void* from, PanelFormat format, int64_t panel_stride, int64_t ids, int64_t width, float* to);
+  /// c[cols] += sum over i < count of a[id[i]] * b[id[i]], in the order of i: a product whose row `a` has few entries that count.
+  /// b: float32 panels as transpose writes them, panel_stride floats apart; cols at most 64.
+  void (*add_few)(const float* a, const uint8_t* id, int64_t count, const float* b, int64_t panel_stride, int64_t cols, float* c);
 };
 
 /// What one pass over a row of logits found.
