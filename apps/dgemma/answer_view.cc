@@ -86,7 +86,8 @@ void AddViewFlags(CLI::App& verb, ViewOptions& options) {
           "how the answer is shown on a terminal; elsewhere always plain (default auto: canvas)")
       ->type_name("{auto,canvas,plain,heat}")
       ->group("View");
-  verb.add_flag_callback("--diffusion-visual", [&options] { options.view = View::kCanvas; }, "the same as --view canvas")
+  verb.add_flag_callback(
+          "--diffusion-visual", [&options] { options.view = View::kCanvas; }, "the same as --view canvas")
       ->group("View");
   verb.add_option_function<std::string>(
           "--view-fps,--fps",
@@ -105,7 +106,8 @@ void AddViewFlags(CLI::App& verb, ViewOptions& options) {
             if (!value) refuse("--slow", value.error());
             options.pause = std::chrono::milliseconds(*value);
           },
-          "pause after each step of the live view, not counted in the figures (default 120 for the embedded model, else 0)")
+          "pause after each step of the live view, not counted in the figures (default 120 for the embedded model, "
+          "else 0)")
       ->type_name("MS")
       ->group("View");
 }

@@ -1,5 +1,5 @@
-// Shows an answer as it comes: the answer alone on standard output, or the live canvas on a terminal. One object an answer.
-// Made by run, chat; the session calls it as its listener.
+// Shows an answer as it comes: the answer alone on standard output, or the live canvas on a terminal. One object an
+// answer. Made by run, chat; the session calls it as its listener.
 #pragma once
 
 #include <chrono>

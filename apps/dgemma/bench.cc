@@ -26,7 +26,9 @@ using Clock = std::chrono::steady_clock;
 constexpr int kTimedSteps = 16;
 constexpr int64_t kTimedTokens = 16;
 
-double MillisecondsSince(Clock::time_point begin) { return std::chrono::duration<double, std::milli>(Clock::now() - begin).count(); }
+double MillisecondsSince(Clock::time_point begin) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+}
 
 double Median(std::vector<double> values) {
   if (values.empty()) return 0;
@@ -170,7 +172,8 @@ int64_t PeakBytes() {
 
 void PrintJson(Program& program, const Engine& engine, const Timings& timings) {
   boost::json::array prefill;
-  for (const Prefill& entry : timings.prefill) prefill.push_back(boost::json::object{{"tokens", entry.tokens}, {"ms", entry.ms}});
+  for (const Prefill& entry : timings.prefill)
+    prefill.push_back(boost::json::object{{"tokens", entry.tokens}, {"ms", entry.ms}});
   const boost::json::object object{{"model", engine.facts().name},
                                    {"backend", engine.facts().backend},
                                    {"dtype", engine.facts().dtype},
@@ -187,8 +190,8 @@ void PrintJson(Program& program, const Engine& engine, const Timings& timings) {
 
 void PrintTable(Program& program, const Engine& engine, const Timings& timings) {
   const ModelFacts& facts = engine.facts();
-  std::string table = fmt::format("{}: {:.1f} M parameters, {}, {}\n\n", facts.name, static_cast<double>(facts.parameters) / 1e6,
-                                  facts.dtype, facts.backend);
+  std::string table = fmt::format("{}: {:.1f} M parameters, {}, {}\n\n", facts.name,
+                                  static_cast<double>(facts.parameters) / 1e6, facts.dtype, facts.backend);
   const auto row = [&](const std::string& what, double ms, const std::string& rate) {
     table += fmt::format("  {:<28} {:>10.2f} ms   {}\n", what, ms, rate);
   };
@@ -202,7 +205,8 @@ void PrintTable(Program& program, const Engine& engine, const Timings& timings) 
   row(fmt::format("denoising step of {}", facts.canvas_tokens), timings.ms_per_step, "");
   row("commit of a canvas", timings.commit_ms, "");
   row("autoregressive step", timings.ar_ms_per_token, per_second(1, timings.ar_ms_per_token));
-  table += fmt::format("\n  memory {} at its peak, {} planned\n", BytesText(PeakBytes()), BytesText(engine.plan().Total()));
+  table +=
+      fmt::format("\n  memory {} at its peak, {} planned\n", BytesText(PeakBytes()), BytesText(engine.plan().Total()));
   program.out.Write(table);
 }
 
@@ -233,10 +237,14 @@ Result<void> RunBench(Program& program, BenchArguments& arguments) {
 }  // namespace
 
 void AddBench(CLI::App& app, Program& program) {
-  CLI::App* verb = app.add_subcommand("bench", "Times loading, prompts, denoising steps, commits and autoregressive steps of a model.");
-  verb->footer("Examples:\n  dgemma bench\n  dgemma bench DIR -t 8 --json\nMedians of -r repetitions; steps are forced (no early stop).");
+  CLI::App* verb = app.add_subcommand(
+      "bench", "Times loading, prompts, denoising steps, commits and autoregressive steps of a model.");
+  verb->footer(
+      "Examples:\n  dgemma bench\n  dgemma bench DIR -t 8 --json\nMedians of -r repetitions; steps are forced (no "
+      "early stop).");
   auto arguments = std::make_shared<BenchArguments>();
-  verb->add_option("model", arguments->source.model, "the model's folder; without it the embedded model")->type_name("MODEL");
+  verb->add_option("model", arguments->source.model, "the model's folder; without it the embedded model")
+      ->type_name("MODEL");
   verb->add_option_function<std::string>(
           "-r,--repetitions",
           [arguments](const std::string& text) {

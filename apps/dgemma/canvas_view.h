@@ -1,5 +1,5 @@
-// The answer on a terminal while it forms: final text above, the current canvas below it in place, a status line under it.
-// Makes the bytes of each frame; when to draw and where to write is decided by live_answer.h.
+// The answer on a terminal while it forms: final text above, the current canvas below it in place, a status line under
+// it. Makes the bytes of each frame; when to draw and where to write is decided by live_answer.h.
 #pragma once
 
 #include <span>

@@ -19,14 +19,22 @@ std::string_view Attribute(Look look, Colors colors) {
   if (colors == Colors::kNone) return "";
   const bool many = colors == Colors::k256;
   switch (look) {
-    case Look::kPlain: return "";
-    case Look::kDim: return "\x1b[2m";
-    case Look::kBold: return "\x1b[1m";
-    case Look::kHeat0: return many ? "\x1b[38;5;255;48;5;17m" : "\x1b[44m";
-    case Look::kHeat1: return many ? "\x1b[38;5;255;48;5;24m" : "\x1b[46m";
-    case Look::kHeat2: return many ? "\x1b[38;5;255;48;5;58m" : "\x1b[43m";
-    case Look::kHeat3: return many ? "\x1b[38;5;255;48;5;130m" : "\x1b[45m";
-    case Look::kHeat4: return many ? "\x1b[38;5;255;48;5;124m" : "\x1b[41m";
+    case Look::kPlain:
+      return "";
+    case Look::kDim:
+      return "\x1b[2m";
+    case Look::kBold:
+      return "\x1b[1m";
+    case Look::kHeat0:
+      return many ? "\x1b[38;5;255;48;5;17m" : "\x1b[44m";
+    case Look::kHeat1:
+      return many ? "\x1b[38;5;255;48;5;24m" : "\x1b[46m";
+    case Look::kHeat2:
+      return many ? "\x1b[38;5;255;48;5;58m" : "\x1b[43m";
+    case Look::kHeat3:
+      return many ? "\x1b[38;5;255;48;5;130m" : "\x1b[45m";
+    case Look::kHeat4:
+      return many ? "\x1b[38;5;255;48;5;124m" : "\x1b[41m";
   }
   return "";
 }

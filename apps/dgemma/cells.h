@@ -42,7 +42,8 @@ std::vector<Cell> CellsOf(std::string_view text, Look look = Look::kPlain);
 /// Columns of a text in one line; ends of lines count nothing.
 int WidthOf(std::string_view text);
 
-/// Rows as a terminal of that width wraps them: full rows, wide characters never split. There is always at least one row.
+/// Rows as a terminal of that width wraps them: full rows, wide characters never split. There is always at least one
+/// row.
 std::vector<std::vector<Cell>> Wrap(std::span<const Cell> cells, int columns);
 
 /// A row with its attributes; none at all when colors is kNone.

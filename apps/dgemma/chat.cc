@@ -81,7 +81,8 @@ void Chat::Obey(const std::string& message) {
     for (const ChatCommand& command : ChatCommands()) {
       if (name == command.name) return command.run(*this, argument);
     }
-    return std::unexpected(Status{StatusCode::kInvalidArgument, Quoted(name) + ": there is no such command (/help lists them)"});
+    return std::unexpected(
+        Status{StatusCode::kInvalidArgument, Quoted(name) + ": there is no such command (/help lists them)"});
   }();
   if (obeyed) return;
   start_.program.Fail("", obeyed.error());
@@ -95,7 +96,8 @@ Result<void> Chat::Answer(const std::string& prompt) {
   request.chat = start_.conversation.Chat();
   request.chat.push_back({.role = "user", .text = prompt, .thought = {}});
   request.thinking = start_.thinking;
-  const Question question{.program = start_.program, .engine = start_.engine, .session = *session_, .view = start_.view};
+  const Question question{
+      .program = start_.program, .engine = start_.engine, .session = *session_, .view = start_.view};
   auto answer = Ask(question, std::move(request));
   if (!start_.program.signals.terminating()) start_.program.signals.Forget();
   if (!answer) return std::unexpected(answer.error());

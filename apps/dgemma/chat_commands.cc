@@ -31,7 +31,8 @@ Done Help(Chat& chat, const std::string& topic) {
 
 Done SetOne(Chat& chat, const std::string& argument) {
   const size_t space = argument.find_first_of(" =");
-  if (space == std::string::npos) return std::unexpected(Missing("/set: needs a NAME and a VALUE (/help set lists the names)"));
+  if (space == std::string::npos)
+    return std::unexpected(Missing("/set: needs a NAME and a VALUE (/help set lists the names)"));
   const std::string name = argument.substr(0, space);
   const std::string value = argument.substr(space + 1);
   Settings changed = chat.start().settings;
@@ -50,15 +51,17 @@ Done ShowState(Chat& chat, const std::string&) {
   const ChatStart& start = chat.start();
   const ModelFacts& facts = start.engine.facts();
   DG_TRY(const GenerateOptions options, Resolve(start.settings, start.defaults));
-  chat.Say(fmt::format("  model      {} ({:.1f} M parameters, {}, {})", facts.name, static_cast<double>(facts.parameters) / 1e6,
-                       facts.dtype, facts.backend));
+  chat.Say(fmt::format("  model      {} ({:.1f} M parameters, {}, {})", facts.name,
+                       static_cast<double>(facts.parameters) / 1e6, facts.dtype, facts.backend));
   chat.Say(fmt::format("  context    {} tokens, canvas {}", facts.context_tokens, facts.canvas_tokens));
-  chat.Say(fmt::format("  sampling   steps {}, entropy-bound {}, t-max {}, t-min {}, stability {}, confidence {}, max-tokens {}",
-                       options.steps, options.entropy_bound, options.t_max, options.t_min, options.stability,
-                       options.confidence, options.max_new_tokens));
+  chat.Say(fmt::format(
+      "  sampling   steps {}, entropy-bound {}, t-max {}, t-min {}, stability {}, confidence {}, max-tokens {}",
+      options.steps, options.entropy_bound, options.t_max, options.t_min, options.stability, options.confidence,
+      options.max_new_tokens));
   chat.Say(fmt::format("  seed {}, view {}, thinking {}", options.seed, Name(start.view.view),
                        start.thinking == Thinking::kOn ? "on" : "off"));
-  chat.Say(fmt::format("  system     {}", start.conversation.system.empty() ? "(none)" : PrintableText(start.conversation.system)));
+  chat.Say(fmt::format("  system     {}",
+                       start.conversation.system.empty() ? "(none)" : PrintableText(start.conversation.system)));
   chat.Say(fmt::format("  turns      {}", start.conversation.turns.size() / 2));
   return {};
 }
@@ -112,8 +115,10 @@ constexpr std::array kCommands = {
                 [](Chat& chat, const std::string&) { return chat.Regenerate(); }},
     ChatCommand{"/undo", "", "takes the last message and its answer back",
                 [](Chat& chat, const std::string&) { return chat.Undo(); }},
-    ChatCommand{"/seed", "N|random", "sets the seed", [](Chat& chat, const std::string& v) { return SetNamed(chat, "seed", v); }},
-    ChatCommand{"/steps", "N", "sets the steps a canvas", [](Chat& chat, const std::string& v) { return SetNamed(chat, "steps", v); }},
+    ChatCommand{"/seed", "N|random", "sets the seed",
+                [](Chat& chat, const std::string& v) { return SetNamed(chat, "seed", v); }},
+    ChatCommand{"/steps", "N", "sets the steps a canvas",
+                [](Chat& chat, const std::string& v) { return SetNamed(chat, "steps", v); }},
     ChatCommand{"/view", "auto|canvas|plain|heat", "how answers are shown", SetView},
     ChatCommand{"/system", "[TEXT]", "sets the instructions; without a text removes them", SetSystem},
     ChatCommand{"/think", "", "lets the model think first",

@@ -86,7 +86,9 @@ std::string Bash(const std::vector<Verb>& verbs) {
         names += (names.empty() ? "" : " ") + name;
         pattern += (pattern.empty() ? "" : "|") + verb.name + ":" + name;
       }
-      if (!flag.choices.empty()) choices += fmt::format("    {}) words={} ;;\n", pattern, Quote(fmt::format("{}", fmt::join(flag.choices, " "))));
+      if (!flag.choices.empty())
+        choices +=
+            fmt::format("    {}) words={} ;;\n", pattern, Quote(fmt::format("{}", fmt::join(flag.choices, " "))));
     }
     flags += fmt::format("    {}) words={} ;;\n", verb.name, Quote(names));
   }
@@ -201,7 +203,8 @@ void AddCompletion(CLI::App& app, Program& program) {
     } else if (*shell == "fish") {
       program.out.Write(Fish(verbs));
     } else {
-      program.Fail("completion", {StatusCode::kInvalidArgument, Quoted(*shell) + " is no shell known here (bash, zsh, fish)"});
+      program.Fail("completion",
+                   {StatusCode::kInvalidArgument, Quoted(*shell) + " is no shell known here (bash, zsh, fish)"});
     }
     if (program.out.failed()) program.exit_code = kExitFailure;
   });

@@ -35,7 +35,8 @@ Result<ChatTurn> Turn(const boost::json::value& value, size_t index) {
   const char* const role = index % 2 == 0 ? "user" : "assistant";
   DG_TRY(const std::string found, At(place, Text(value.get_object(), "role")));
   if (found != role) {
-    return Fail(StatusCode::kInvalidFile, fmt::format("{}: role is {} (expected \"{}\": turns alternate)", place, Quoted(found), role));
+    return Fail(StatusCode::kInvalidFile,
+                fmt::format("{}: role is {} (expected \"{}\": turns alternate)", place, Quoted(found), role));
   }
   DG_TRY(std::string text, At(place, Text(value.get_object(), "text")));
   DG_TRY(std::string thought, At(place, Text(value.get_object(), "thought")));
@@ -58,8 +59,8 @@ std::string ConversationJson(const Conversation& conversation) {
     if (!turn.thought.empty()) object["thought"] = turn.thought;
     turns += (turns.empty() ? "\n    " : ",\n    ") + boost::json::serialize(object);
   }
-  return fmt::format("{{\n  \"format\": \"{}\",\n  \"version\": {},\n  \"system\": {},\n  \"turns\": [{}\n  ]\n}}\n", kFormat,
-                     kVersion, boost::json::serialize(boost::json::string(conversation.system)), turns);
+  return fmt::format("{{\n  \"format\": \"{}\",\n  \"version\": {},\n  \"system\": {},\n  \"turns\": [{}\n  ]\n}}\n",
+                     kFormat, kVersion, boost::json::serialize(boost::json::string(conversation.system)), turns);
 }
 
 Result<Conversation> ParseConversation(std::string_view json) {
@@ -80,7 +81,8 @@ Result<Conversation> ParseConversation(std::string_view json) {
     DG_TRY(ChatTurn read, Turn(turn, conversation.turns.size()));
     conversation.turns.push_back(std::move(read));
   }
-  if (conversation.turns.size() % 2 != 0) return Fail(StatusCode::kInvalidFile, "turns: the last question has no answer");
+  if (conversation.turns.size() % 2 != 0)
+    return Fail(StatusCode::kInvalidFile, "turns: the last question has no answer");
   return conversation;
 }
 

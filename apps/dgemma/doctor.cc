@@ -47,9 +47,7 @@ Result<SelfCheck> CheckEmbedded() {
                    .right = answer.text == R"({"name":"ada","age":36,"city":"rome"})"};
 }
 
-const char* Name(Colors colors) {
-  return colors == Colors::kNone ? "none" : colors == Colors::kBasic ? "16" : "256";
-}
+const char* Name(Colors colors) { return colors == Colors::kNone ? "none" : colors == Colors::kBasic ? "16" : "256"; }
 
 void PrintJson(Program& program, const Machine& machine, const Result<SelfCheck>& check) {
   const TerminalTraits traits = program.OutTraits();
@@ -61,25 +59,27 @@ void PrintJson(Program& program, const Machine& machine, const Result<SelfCheck>
   } else {
     self["error"] = check.error().message;
   }
-  const boost::json::object object{
-      {"version", Version()},
-      {"processor", machine.processor},
-      {"features", boost::json::value_from(machine.features)},
-      {"cores", machine.cores},
-      {"memory_bytes", machine.memory_bytes},
-      {"free_bytes", machine.free_bytes},
-      {"memory_read_bytes_per_second", machine.bytes_per_second},
-      {"backends", {"cpu", "ref", "ref-bf16"}},
-      {"embedded", std::move(self)},
-      {"terminal",
-       {{"is_terminal", traits.is_terminal}, {"redraws", traits.can_redraw}, {"utf8", traits.utf8}, {"colors", Name(traits.colors)}}}};
+  const boost::json::object object{{"version", Version()},
+                                   {"processor", machine.processor},
+                                   {"features", boost::json::value_from(machine.features)},
+                                   {"cores", machine.cores},
+                                   {"memory_bytes", machine.memory_bytes},
+                                   {"free_bytes", machine.free_bytes},
+                                   {"memory_read_bytes_per_second", machine.bytes_per_second},
+                                   {"backends", {"cpu", "ref", "ref-bf16"}},
+                                   {"embedded", std::move(self)},
+                                   {"terminal",
+                                    {{"is_terminal", traits.is_terminal},
+                                     {"redraws", traits.can_redraw},
+                                     {"utf8", traits.utf8},
+                                     {"colors", Name(traits.colors)}}}};
   program.out.Write(boost::json::serialize(object) + "\n");
 }
 
 std::string Verdict(const Machine& machine) {
   if (machine.free_bytes < kReleasedBytes) {
-    return fmt::format("DiffusionGemma 26B in bfloat16 needs {}; {} are free: it does not fit", BytesText(kReleasedBytes),
-                       BytesText(machine.free_bytes));
+    return fmt::format("DiffusionGemma 26B in bfloat16 needs {}; {} are free: it does not fit",
+                       BytesText(kReleasedBytes), BytesText(machine.free_bytes));
   }
   const double seconds = static_cast<double>(kReleasedBytes) / machine.bytes_per_second;
   return fmt::format("DiffusionGemma 26B in bfloat16 fits; a step reads nearly all of its {}: {:.1f} s at least",
@@ -90,7 +90,9 @@ void PrintText(Program& program, const Machine& machine, const Result<SelfCheck>
   const TerminalTraits traits = program.OutTraits();
   const TerminalSize size = SizeOf(program.out.descriptor());
   std::string text = fmt::format("dgemma {}\n\n", Version());
-  const auto row = [&](const char* what, const std::string& value) { text += fmt::format("  {:<11}{}\n", what, value); };
+  const auto row = [&](const char* what, const std::string& value) {
+    text += fmt::format("  {:<11}{}\n", what, value);
+  };
   row("processor", machine.processor.empty() ? "unknown" : machine.processor);
   row("features", machine.features.empty() ? "none that matter" : fmt::format("{}", fmt::join(machine.features, " ")));
   row("cores", fmt::format("{}", machine.cores));
@@ -100,14 +102,15 @@ void PrintText(Program& program, const Machine& machine, const Result<SelfCheck>
   if (!check) {
     row("self-check", "FAILED: " + check.error().message);
   } else {
-    row("self-check", fmt::format("{}: the embedded model on {}, {:.1f} ms a step", check->right ? "ok" : "FAILED (wrong answer)",
-                                  check->backend, check->ms_per_step));
+    row("self-check", fmt::format("{}: the embedded model on {}, {:.1f} ms a step",
+                                  check->right ? "ok" : "FAILED (wrong answer)", check->backend, check->ms_per_step));
   }
-  row("models", "the embedded one, and any folder named on the command line (config.json, model.safetensors, tokenizer.json)");
+  row("models",
+      "the embedded one, and any folder named on the command line (config.json, model.safetensors, tokenizer.json)");
   row("26B", Verdict(machine));
   row("terminal", !traits.is_terminal ? "none: answers are plain text"
-                                      : fmt::format("{} x {}, {} colours, {}, {}", size.columns, size.rows, Name(traits.colors),
-                                                    traits.utf8 ? "UTF-8" : "no UTF-8",
+                                      : fmt::format("{} x {}, {} colours, {}, {}", size.columns, size.rows,
+                                                    Name(traits.colors), traits.utf8 ? "UTF-8" : "no UTF-8",
                                                     traits.can_redraw ? "live canvas" : "no live canvas (TERM)"));
   program.out.Write(text);
 }
@@ -115,7 +118,8 @@ void PrintText(Program& program, const Machine& machine, const Result<SelfCheck>
 }  // namespace
 
 void AddDoctor(CLI::App& app, Program& program) {
-  CLI::App* verb = app.add_subcommand("doctor", "Looks at the machine and the terminal, and lets the embedded model prove that all works.");
+  CLI::App* verb = app.add_subcommand(
+      "doctor", "Looks at the machine and the terminal, and lets the embedded model prove that all works.");
   verb->footer("Examples:\n  dgemma doctor\n  dgemma doctor --json\nExit code 1 when the self-check fails.");
   auto json = std::make_shared<bool>(false);
   verb->add_flag("--json", *json, "one JSON object");

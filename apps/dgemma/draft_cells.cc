@@ -59,8 +59,8 @@ void DraftReader::ReadToken(const Draft& draft, size_t position, std::vector<Cel
   if (!bytes_.empty() && !IsContinuation(text.front())) Flush(cells);
   if (bytes_.empty()) {
     const bool heat = look_ == DraftLook::kHeat;
-    bytes_look_ = heat ? static_cast<Look>(static_cast<int>(Look::kHeat0) + level)
-                       : (in_thought_ ? Look::kDim : Look::kPlain);
+    bytes_look_ =
+        heat ? static_cast<Look>(static_cast<int>(Look::kHeat0) + level) : (in_thought_ ? Look::kDim : Look::kPlain);
   }
   ++decided_;
   bytes_ += text;

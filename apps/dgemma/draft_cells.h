@@ -39,7 +39,7 @@ class DraftReader {
   int32_t canvas_ = -1;
   bool begins_in_thought_ = false;  // the thought of the canvas before goes on
   bool in_thought_ = false;
-  std::string bytes_;               // of a character whose tokens have not all been read
+  std::string bytes_;  // of a character whose tokens have not all been read
   Look bytes_look_ = Look::kPlain;
   int64_t decided_ = 0;
 };

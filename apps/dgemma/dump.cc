@@ -16,6 +16,7 @@
 #include "files/messages.h"
 #include "files/safetensors_writer.h"
 #include "model/json_fields.h"
+#include "model_source.h"
 #include "verbs.h"
 
 namespace dgemma {
@@ -334,9 +335,7 @@ void AddDump(CLI::App& app, Program& program) {
   verb->add_option("--out", arguments->out, "safetensors to write: cache.l.k/v, encoder.layer.l, ar_logits, x0, layer.l, logits; "
                                             "with --generate: sequences, tokens_per_forward, canvas.c.step.s.{argmax,accepted,entropy}")->required();
   verb->add_option("--generate", arguments->generate, "JSON options of a generation to replay (max_denoising_steps, t_min, ...)");
-  verb->add_option("--backend", arguments->backend, "cpu, ref, or ref-bf16 (rounds as Transformers in bfloat16)")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, Backend>{
-          {"cpu", Backend::kCpu}, {"ref", Backend::kReference}, {"ref-bf16", Backend::kReferenceBf16}}));
+  AddBackendFlag(*verb, arguments->backend);
   verb->add_option("-t,--threads", arguments->threads, "threads (default: all cores)")->check(CLI::Range(1, 1024));
   AddCommonFlags(*verb, program);
   verb->footer("Example:\n  dgemma dump models/starter --in case.safetensors --out results.safetensors --backend ref");

@@ -7,9 +7,9 @@
 namespace dgemma {
 
 constexpr int kExitOk = 0;
-constexpr int kExitFailure = 1;       ///< a file, the model or the system failed; or the answer is wrong (sudoku)
-constexpr int kExitUsage = 2;         ///< the command line is wrong
-constexpr int kExitInterrupted = 130; ///< Ctrl-C
+constexpr int kExitFailure = 1;        ///< a file, the model or the system failed; or the answer is wrong (sudoku)
+constexpr int kExitUsage = 2;          ///< the command line is wrong
+constexpr int kExitInterrupted = 130;  ///< Ctrl-C
 
 /// kInvalidArgument is the caller's mistake, kCancelled was asked for, everything else is a failure.
 inline int ExitCodeFor(const Status& status) {

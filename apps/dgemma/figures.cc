@@ -13,7 +13,8 @@ namespace {
 double Over(int64_t part, double whole) { return whole > 0 ? static_cast<double>(part) / whole : 0; }
 
 std::string Milliseconds(double seconds) {
-  return seconds < 10 ? fmt::format("{:.{}f} ms", seconds * 1e3, seconds < 0.1 ? 1 : 0) : fmt::format("{:.1f} s", seconds);
+  return seconds < 10 ? fmt::format("{:.{}f} ms", seconds * 1e3, seconds < 0.1 ? 1 : 0)
+                      : fmt::format("{:.1f} s", seconds);
 }
 
 std::string Count(int64_t count, const char* one, const char* many) {
@@ -59,20 +60,13 @@ std::string MoreFigures(const Answer& answer) {
 
 boost::json::object FiguresJson(const Figures& figures) {
   const Rates rates = RatesOf(figures);
-  return {{"prompt_tokens", figures.prompt_tokens},
-          {"cached_tokens", figures.cached_tokens},
-          {"answer_tokens", figures.answer_tokens},
-          {"canvases", figures.canvases},
-          {"denoise_passes", figures.denoise_passes},
-          {"commit_passes", figures.commit_passes},
-          {"prefill_ms", figures.prefill_seconds * 1e3},
-          {"first_draft_ms", figures.first_draft_seconds * 1e3},
-          {"ttft_ms", figures.first_text_seconds * 1e3},
-          {"total_ms", figures.total_seconds * 1e3},
-          {"passes_per_canvas", rates.passes_per_canvas},
-          {"tokens_per_pass", rates.tokens_per_pass},
-          {"tokens_per_second", rates.tokens_per_second},
-          {"seed", figures.seed}};
+  return {{"prompt_tokens", figures.prompt_tokens},       {"cached_tokens", figures.cached_tokens},
+          {"answer_tokens", figures.answer_tokens},       {"canvases", figures.canvases},
+          {"denoise_passes", figures.denoise_passes},     {"commit_passes", figures.commit_passes},
+          {"prefill_ms", figures.prefill_seconds * 1e3},  {"first_draft_ms", figures.first_draft_seconds * 1e3},
+          {"ttft_ms", figures.first_text_seconds * 1e3},  {"total_ms", figures.total_seconds * 1e3},
+          {"passes_per_canvas", rates.passes_per_canvas}, {"tokens_per_pass", rates.tokens_per_pass},
+          {"tokens_per_second", rates.tokens_per_second}, {"seed", figures.seed}};
 }
 
 boost::json::object AnswerJson(const Answer& answer) {

@@ -24,7 +24,8 @@ Result<std::string> ReadAll(int descriptor, const std::string& name) {
     if (count < 0) return Fail(StatusCode::kIo, name + ": " + std::strerror(errno));
     text.append(part.data(), static_cast<size_t>(count));
     if (text.size() > kMostInputBytes) {
-      return Fail(StatusCode::kResourceExhausted, fmt::format("{}: is too long (at most {} bytes)", name, kMostInputBytes));
+      return Fail(StatusCode::kResourceExhausted,
+                  fmt::format("{}: is too long (at most {} bytes)", name, kMostInputBytes));
     }
   }
 }

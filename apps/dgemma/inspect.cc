@@ -84,14 +84,21 @@ std::string RoleOf(const std::map<std::string, std::string>& roles, std::string_
 boost::json::object GeometryJson(const Config& config) {
   boost::json::array layers;
   for (const LayerConfig& layer : config.layers) {
-    layers.push_back({{"kind", layer.sliding ? "sliding" : "full"}, {"head_size", layer.head_size}, {"kv_heads", layer.kv_heads}});
+    layers.push_back(
+        {{"kind", layer.sliding ? "sliding" : "full"}, {"head_size", layer.head_size}, {"kv_heads", layer.kv_heads}});
   }
-  return {{"vocabulary", config.vocab},       {"width", config.width},
-          {"dense_width", config.hidden},     {"heads", config.heads},
-          {"experts", config.experts},        {"active_experts", config.active_experts},
-          {"expert_width", config.expert_hidden}, {"window", config.window},
-          {"max_positions", config.max_positions}, {"canvas", config.canvas},
-          {"softcap", config.softcap},        {"layers", std::move(layers)},
+  return {{"vocabulary", config.vocab},
+          {"width", config.width},
+          {"dense_width", config.hidden},
+          {"heads", config.heads},
+          {"experts", config.experts},
+          {"active_experts", config.active_experts},
+          {"expert_width", config.expert_hidden},
+          {"window", config.window},
+          {"max_positions", config.max_positions},
+          {"canvas", config.canvas},
+          {"softcap", config.softcap},
+          {"layers", std::move(layers)},
           {"vision", config.vision.has_value()}};
 }
 
@@ -99,12 +106,13 @@ void PrintJson(Program& program, const Inspected& model) {
   const auto roles = RolesByName(model.config);
   boost::json::array tensors;
   for (const TensorBytes& tensor : model.files.tensors()) {
-    tensors.push_back({{"name", tensor.name},
-                       {"shape", boost::json::value_from(std::vector<uint64_t>(tensor.shape.begin(), tensor.shape.end()))},
-                       {"dtype", Name(tensor.dtype)},
-                       {"bytes", tensor.bytes.size()},
-                       {"role", RoleOf(roles, tensor.name)},
-                       {"file", tensor.file}});
+    tensors.push_back(
+        {{"name", tensor.name},
+         {"shape", boost::json::value_from(std::vector<uint64_t>(tensor.shape.begin(), tensor.shape.end()))},
+         {"dtype", Name(tensor.dtype)},
+         {"bytes", tensor.bytes.size()},
+         {"role", RoleOf(roles, tensor.name)},
+         {"file", tensor.file}});
   }
   const MemoryPlan& plan = model.plan;
   const boost::json::object object{{"model", model.name},
@@ -128,7 +136,8 @@ std::string TensorTable(const Inspected& model) {
   std::string table;
   for (const TensorBytes& tensor : model.files.tensors()) {
     table += fmt::format("  {:<{}}  {:<20} {:<5} {:>9}  {}\n", PrintableText(tensor.name), widest, ShapeText(tensor),
-                         Name(tensor.dtype), BytesText(static_cast<int64_t>(tensor.bytes.size())), RoleOf(roles, tensor.name));
+                         Name(tensor.dtype), BytesText(static_cast<int64_t>(tensor.bytes.size())),
+                         RoleOf(roles, tensor.name));
   }
   return table;
 }
@@ -136,9 +145,12 @@ std::string TensorTable(const Inspected& model) {
 void PrintText(Program& program, const Inspected& model) {
   const Config& config = model.config;
   std::string text = PrintableText(model.name) + "\n";
-  const auto row = [&](const char* what, const std::string& value) { text += fmt::format("  {:<12} {}\n", what, value); };
+  const auto row = [&](const char* what, const std::string& value) {
+    text += fmt::format("  {:<12} {}\n", what, value);
+  };
   std::vector<std::string> types;
-  for (const auto& [type, values] : ValuesByType(model.files)) types.push_back(fmt::format("{:.1f} M {}", static_cast<double>(values) / 1e6, type));
+  for (const auto& [type, values] : ValuesByType(model.files))
+    types.push_back(fmt::format("{:.1f} M {}", static_cast<double>(values) / 1e6, type));
   const auto sliding = std::ranges::count_if(config.layers, &LayerConfig::sliding);
   row("parameters", fmt::format("{} in {} tensors", fmt::join(types, ", "), model.files.tensors().size()));
   row("canvas", fmt::format("{} tokens", config.canvas));
@@ -149,15 +161,18 @@ void PrintText(Program& program, const Inspected& model) {
                             static_cast<int64_t>(config.layers.size()) - sliding));
   row("heads", fmt::format("{}", config.heads));
   for (const LayerConfig& layer : config.layers) {
-    const std::string kind = fmt::format("  {}: {} key/value heads of {}", layer.sliding ? "sliding" : "full", layer.kv_heads, layer.head_size);
+    const std::string kind = fmt::format("  {}: {} key/value heads of {}", layer.sliding ? "sliding" : "full",
+                                         layer.kv_heads, layer.head_size);
     if (text.find(kind) == std::string::npos) text += "             " + kind + "\n";
   }
   row("experts", fmt::format("{} of {}, width {}", config.active_experts, config.experts, config.expert_hidden));
-  row("vision", config.vision ? fmt::format("{} layers, width {} (not used yet)", config.vision->layers, config.vision->width) : "none");
+  row("vision", config.vision
+                    ? fmt::format("{} layers, width {} (not used yet)", config.vision->layers, config.vision->width)
+                    : "none");
   const MemoryPlan& plan = model.plan;
-  row("memory", fmt::format("{}: weights {}, cache of a session {}, pass {}, tokenizer {}, program {}", BytesText(plan.Total()),
-                            BytesText(plan.weights), BytesText(plan.cache_per_session), BytesText(plan.pass),
-                            BytesText(plan.tokenizer), BytesText(plan.program)));
+  row("memory", fmt::format("{}: weights {}, cache of a session {}, pass {}, tokenizer {}, program {}",
+                            BytesText(plan.Total()), BytesText(plan.weights), BytesText(plan.cache_per_session),
+                            BytesText(plan.pass), BytesText(plan.tokenizer), BytesText(plan.program)));
   program.out.Write(text);
 }
 
@@ -166,12 +181,16 @@ enum class Form { kSummary, kTensors, kJson };
 }  // namespace
 
 void AddInspect(CLI::App& app, Program& program) {
-  CLI::App* verb = app.add_subcommand("inspect", "What a checkpoint is: geometry, memory plan, tensors. Reads no weights; checks the table of tensors.");
-  verb->footer("Examples:\n  dgemma inspect embedded\n  dgemma inspect DIR --tensors\n  dgemma inspect DIR --ctx 4096 --json");
+  CLI::App* verb = app.add_subcommand(
+      "inspect",
+      "What a checkpoint is: geometry, memory plan, tensors. Reads no weights; checks the table of tensors.");
+  verb->footer(
+      "Examples:\n  dgemma inspect embedded\n  dgemma inspect DIR --tensors\n  dgemma inspect DIR --ctx 4096 --json");
   auto source = std::make_shared<ModelSource>();
   auto form = std::make_shared<Form>(Form::kSummary);
   verb->add_option("model", source->model, "the model's folder; without it the embedded model")->type_name("MODEL");
-  auto* tensors = verb->add_flag_callback("--tensors", [form] { *form = Form::kTensors; }, "also the tensors: shape, type, bytes, role");
+  auto* tensors = verb->add_flag_callback(
+      "--tensors", [form] { *form = Form::kTensors; }, "also the tensors: shape, type, bytes, role");
   auto* json = verb->add_flag_callback("--json", [form] { *form = Form::kJson; }, "one JSON object, tensors included");
   tensors->excludes(json);
   AddLoadFlags(*verb, *source, ModelFlag::kNo);

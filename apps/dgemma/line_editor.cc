@@ -1,5 +1,5 @@
-// libedit behind LineEditor. It reads keys through ReadKey, which also wakes for an interruption: signals are blocked in
-// this thread and arrive by a pipe.
+// libedit behind LineEditor. It reads keys through ReadKey, which also wakes for an interruption: signals are blocked
+// in this thread and arrive by a pipe.
 #include "line_editor.h"
 
 #include <fcntl.h>
@@ -154,12 +154,13 @@ LineEditor::~LineEditor() {
 
 Line LineEditor::Read(const std::string& prompt) {
   State& state = *state_;
-  const Signals::Scope scope(state.signals, [&state] {
-    [[maybe_unused]] const ssize_t count = ::write(state.wake[1], "!", 1);
-  });
+  const Signals::Scope scope(state.signals,
+                             [&state] { [[maybe_unused]] const ssize_t count = ::write(state.wake[1], "!", 1); });
   state.prompt = prompt;
   state.interrupted = false;
   ::el_resize(state.editor);
+  // libedit would show the prompt first: a Ctrl-D typed right then would be lost in the change of modes.
+  el_set(state.editor, EL_PREP_TERM, 1);
   int count = 0;
   const char* text = ::el_gets(state.editor, &count);
   if (state.interrupted) {

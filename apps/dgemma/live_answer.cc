@@ -46,8 +46,8 @@ void LiveAnswer::OnDraft(const Draft& draft) {
 std::string LiveAnswer::Status(const Draft& draft) const {
   const double seconds = Seconds(scene_.now() - begin_) - waiting_.total_seconds;
   const auto tokens = static_cast<double>(decided_before_ + reader_.decided());
-  return fmt::format("canvas {} | step {}/{} | entropy {:.3f} | {:.0f} tok/s", draft.canvas + 1, draft.step, draft.steps,
-                     draft.mean_entropy, seconds > 0 ? tokens / seconds : 0);
+  return fmt::format("canvas {} | step {}/{} | entropy {:.3f} | {:.0f} tok/s", draft.canvas + 1, draft.step,
+                     draft.steps, draft.mean_entropy, seconds > 0 ? tokens / seconds : 0);
 }
 
 void LiveAnswer::DrawPending() {

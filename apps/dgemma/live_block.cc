@@ -1,4 +1,5 @@
-// Each frame is one string, so that one write shows it: up to the first row, every row anew, the rest of the screen erased.
+// Each frame is one string, so that one write shows it: up to the first row, every row anew, the rest of the screen
+// erased.
 #include "live_block.h"
 
 #include <algorithm>

@@ -1,5 +1,5 @@
-// A few rows at the bottom of the output that are redrawn in place: the canvas, the sudoku grid. Not the alternate screen,
-// so what was written above stays in the scroll-back. Returns bytes to write; touches no terminal itself.
+// A few rows at the bottom of the output that are redrawn in place: the canvas, the sudoku grid. Not the alternate
+// screen, so what was written above stays in the scroll-back. Returns bytes to write; touches no terminal itself.
 #pragma once
 
 #include <string>
@@ -19,7 +19,8 @@ class LiveBlock {
   /// Removes the block; the cursor is then where its first row began. Empty when nothing is drawn.
   std::string Erase(TerminalSize size);
 
-  /// Leaves the rows on the screen and goes to the next line; the next Redraw begins there. Empty when nothing is drawn.
+  /// Leaves the rows on the screen and goes to the next line; the next Redraw begins there. Empty when nothing is
+  /// drawn.
   std::string Keep();
 
  private:

@@ -18,9 +18,9 @@
 namespace dgemma {
 namespace {
 
-constexpr std::array<std::string_view, 16> kFeatures = {"sse4_2",   "avx",         "f16c",    "fma",      "avx2", "avx_vnni",
-                                                        "avx512f",  "avx512bw",    "avx512_vnni", "avx512_bf16", "amx_bf16",
-                                                        "amx_int8", "asimd",       "asimddp", "i8mm",     "bf16"};
+constexpr std::array<std::string_view, 16> kFeatures = {
+    "sse4_2",      "avx",         "f16c",     "fma",      "avx2",  "avx_vnni", "avx512f", "avx512bw",
+    "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "asimddp",  "i8mm",    "bf16"};
 
 // Text behind "key :" in a file of such lines.
 std::string Field(const char* path, std::string_view key) {

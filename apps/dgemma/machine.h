@@ -1,5 +1,5 @@
-// What `dgemma doctor` finds out about the machine: processor, memory, how fast memory is read. Linux files and one short
-// measurement; nothing here knows of models.
+// What `dgemma doctor` finds out about the machine: processor, memory, how fast memory is read. Linux files and one
+// short measurement; nothing here knows of models.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +13,8 @@ struct Machine {
   std::vector<std::string> features;  ///< of those that matter here: avx2, avx512_bf16, asimd, ...
   int cores = 1;                      ///< that this process may use
   int64_t memory_bytes = 0;
-  int64_t free_bytes = 0;             ///< available without swapping
-  double bytes_per_second = 0;        ///< of reading memory with all cores, measured
+  int64_t free_bytes = 0;       ///< available without swapping
+  double bytes_per_second = 0;  ///< of reading memory with all cores, measured
 };
 
 /// Takes about a quarter of a second.

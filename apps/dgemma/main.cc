@@ -22,7 +22,8 @@ constexpr const char* kFooter =
     "`dgemma VERB --help` has flags and examples. Exit codes: 0 ok, 1 failure, 2 usage, 130 interrupted.";
 
 // Flags that users of other programs type with one dash and several letters.
-constexpr std::array kOneDash = {std::pair{"-sys", "--system"}, std::pair{"-cnv", "--chat"}, std::pair{"-st", "--single-turn"}};
+constexpr std::array kOneDash = {std::pair{"-sys", "--system"}, std::pair{"-cnv", "--chat"},
+                                 std::pair{"-st", "--single-turn"}};
 
 std::vector<std::string> Arguments(int count, char** values) {
   std::vector<std::string> arguments(values + std::min(count, 1), values + count);

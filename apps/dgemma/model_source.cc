@@ -21,9 +21,29 @@ constexpr int64_t kLongestContext = int64_t{1} << 20;
 
 }  // namespace
 
+void AddBackendFlag(CLI::App& verb, Backend& backend) {
+  verb.add_option_function<std::string>(
+          "--backend",
+          [&backend](const std::string& text) {
+            if (text == "cpu") {
+              backend = Backend::kCpu;
+            } else if (text == "ref") {
+              backend = Backend::kReference;
+            } else if (text == "ref-bf16") {
+              backend = Backend::kReferenceBf16;
+            } else {
+              throw CLI::ValidationError("--backend", Quoted(text) + " is no backend (cpu, ref, ref-bf16)");
+            }
+          },
+          "cpu: for use; ref: slow and exact, for comparing; ref-bf16: the same with bfloat16 rounding")
+      ->type_name("{cpu,ref,ref-bf16}")
+      ->group("Loading");
+}
+
 void AddLoadFlags(CLI::App& verb, ModelSource& source, ModelFlag flag) {
   if (flag == ModelFlag::kYes) {
-    verb.add_option("-m,--model", source.model, "the model's folder; without it the embedded model")->type_name("MODEL");
+    verb.add_option("-m,--model", source.model, "the model's folder; without it the embedded model")
+        ->type_name("MODEL");
   }
   verb.add_option_function<std::string>(
           "-t,--threads",
@@ -45,22 +65,7 @@ void AddLoadFlags(CLI::App& verb, ModelSource& source, ModelFlag flag) {
           "tokens of prompt and answer together at most (default: the model's, up to 8192)")
       ->type_name("N")
       ->group("Loading");
-  verb.add_option_function<std::string>(
-          "--backend",
-          [&source](const std::string& text) {
-            if (text == "cpu") {
-              source.options.backend = Backend::kCpu;
-            } else if (text == "ref") {
-              source.options.backend = Backend::kReference;
-            } else if (text == "ref-bf16") {
-              source.options.backend = Backend::kReferenceBf16;
-            } else {
-              throw CLI::ValidationError("--backend", Quoted(text) + " is no backend (cpu, ref, ref-bf16)");
-            }
-          },
-          "cpu: for use; ref: slow and exact, for comparing; ref-bf16: the same with bfloat16 rounding")
-      ->type_name("{cpu,ref,ref-bf16}")
-      ->group("Loading");
+  AddBackendFlag(verb, source.options.backend);
 }
 
 bool IsEmbedded(const ModelSource& source) { return source.model.empty() || source.model == "embedded"; }

@@ -1,5 +1,5 @@
-// Where a verb's model comes from: a folder, or the small one inside the program. Flags for loading, the rule that tells a
-// model from a prompt, and the progress line while loading.
+// Where a verb's model comes from: a folder, or the small one inside the program. Flags for loading, the rule that
+// tells a model from a prompt, and the progress line while loading.
 #pragma once
 
 #include <memory>
@@ -36,8 +36,11 @@ bool IsModelFolder(const std::string& path);
 /// Loads the model, with a progress line on standard error when that takes a while.
 Result<std::unique_ptr<Engine>> LoadModel(Program& program, const ModelSource& source);
 
-/// The model's options, except that a model from a folder writes until it ends its turn: released generation_config.json
-/// files stop at one canvas.
+/// The model's options, except that a model from a folder writes until it ends its turn: released
+/// generation_config.json files stop at one canvas.
 GenerateOptions DefaultsOf(const Engine& engine, const ModelSource& source);
+
+/// Adds --backend. `backend` must outlive the verb.
+void AddBackendFlag(CLI::App& verb, Backend& backend);
 
 }  // namespace dgemma

@@ -1,5 +1,5 @@
-// Numbers from command lines and chat commands: the whole text must be a number, finite unless said otherwise, in range.
-// Messages say the value and the range and read well behind the name of an option.
+// Numbers from command lines and chat commands: the whole text must be a number, finite unless said otherwise, in
+// range. Messages say the value and the range and read well behind the name of an option.
 #pragma once
 
 #include <fmt/format.h>
@@ -21,8 +21,8 @@ Result<T> ParseNumber(std::string_view text, T low, T high) {
   T value{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   const auto wrong = [&](std::string_view what) {
-    const std::string range = high == std::numeric_limits<T>::max() ? fmt::format("{} or more", low)
-                                                                    : fmt::format("{} to {}", low, high);
+    const std::string range =
+        high == std::numeric_limits<T>::max() ? fmt::format("{} or more", low) : fmt::format("{} to {}", low, high);
     return Fail(StatusCode::kInvalidArgument, fmt::format("{} {} ({})", Quoted(text), what, range));
   };
   if (error == std::errc::result_out_of_range) return wrong("is out of range");

@@ -29,12 +29,12 @@ void Program::Fail(std::string_view verb, const Status& status) {
 }
 
 void AddCommonFlags(CLI::App& verb, Program& program) {
-  auto* quiet = verb.add_flag_callback("-q,--quiet", [&program] { program.loudness = Loudness::kQuiet; },
-                                       "no figures, no progress; errors only");
-  auto* verbose = verb.add_flag_callback("-v,--verbose", [&program] { program.loudness = Loudness::kVerbose; },
-                                         "more figures on standard error");
-  verb.add_flag_callback("--no-color", [&program] { program.color = ColorWish::kNever; },
-                         "no colours (so does the variable NO_COLOR)");
+  auto* quiet = verb.add_flag_callback(
+      "-q,--quiet", [&program] { program.loudness = Loudness::kQuiet; }, "no figures, no progress; errors only");
+  auto* verbose = verb.add_flag_callback(
+      "-v,--verbose", [&program] { program.loudness = Loudness::kVerbose; }, "more figures on standard error");
+  verb.add_flag_callback(
+      "--no-color", [&program] { program.color = ColorWish::kNever; }, "no colours (so does the variable NO_COLOR)");
   quiet->excludes(verbose);
 }
 

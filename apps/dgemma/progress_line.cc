@@ -41,11 +41,12 @@ void ProgressLine::Show(const Progress& progress) {
   if (now - begin_ < kPatience || now - last_ < kBetween) return;
   last_ = now;
   const int64_t total = std::max<int64_t>(progress.total, 1);
-  const int64_t percent = std::clamp<int64_t>(static_cast<int64_t>(100.0 * static_cast<double>(progress.done) /
-                                                                   static_cast<double>(total)), 0, 100);
+  const int64_t percent = std::clamp<int64_t>(
+      static_cast<int64_t>(100.0 * static_cast<double>(progress.done) / static_cast<double>(total)), 0, 100);
   const bool bytes = phase_ == "loading";
-  const std::string text = bytes ? fmt::format("{} {}% ({} of {})", phase_, percent, BytesText(progress.done), BytesText(total))
-                                 : fmt::format("{} {}% ({} of {} tokens)", phase_, percent, progress.done, total);
+  const std::string text =
+      bytes ? fmt::format("{} {}% ({} of {})", phase_, percent, BytesText(progress.done), BytesText(total))
+            : fmt::format("{} {}% ({} of {} tokens)", phase_, percent, progress.done, total);
   const TerminalTraits traits = program_.ErrTraits();
   const int columns = SizeOf(program_.err.descriptor()).columns;
   program_.err.Write("\r\x1b[K" + LineOf(text, Look::kDim, traits.colors, columns - 1).bytes);

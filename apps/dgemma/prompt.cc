@@ -27,7 +27,8 @@ void DropNewline(std::string& text) {
 
 Result<void> Decide(PromptArguments& arguments) {
   auto& positional = arguments.positional;
-  if (positional.size() > 2) return Fail(StatusCode::kInvalidArgument, "too many arguments (quote a PROMPT of several words)");
+  if (positional.size() > 2)
+    return Fail(StatusCode::kInvalidArgument, "too many arguments (quote a PROMPT of several words)");
   if (positional.size() == 2 && !arguments.model.empty()) {
     return Fail(StatusCode::kInvalidArgument, "--model: contradicts a MODEL argument (with it, only a PROMPT)");
   }
@@ -36,7 +37,8 @@ Result<void> Decide(PromptArguments& arguments) {
     positional.erase(positional.begin());
   }
   if (positional.empty()) return {};
-  if (arguments.prompt) return Fail(StatusCode::kInvalidArgument, "--prompt: contradicts a PROMPT argument (give one of them)");
+  if (arguments.prompt)
+    return Fail(StatusCode::kInvalidArgument, "--prompt: contradicts a PROMPT argument (give one of them)");
   arguments.prompt = positional.front();
   positional.clear();
   return {};

@@ -18,13 +18,14 @@ struct PromptArguments {
   std::string model;                    ///< -m
 };
 
-/// Moves a positional that names a model into `model` and the other into `prompt`. One positional is a model when it is an
-/// existing folder or is written as a path (begins with / ./ ../, no white space); otherwise it is the prompt.
+/// Moves a positional that names a model into `model` and the other into `prompt`. One positional is a model when it is
+/// an existing folder or is written as a path (begins with / ./ ../, no white space); otherwise it is the prompt.
 /// kInvalidArgument when there are too many.
 Result<void> Decide(PromptArguments& arguments);
 
-/// The prompt: -p or PROMPT, then a blank line and the file of -f; without both, standard input unless that is a terminal.
-/// Nothing when a chat should be started. One newline at the end is dropped. kInvalidArgument when it is empty.
+/// The prompt: -p or PROMPT, then a blank line and the file of -f; without both, standard input unless that is a
+/// terminal. Nothing when a chat should be started. One newline at the end is dropped. kInvalidArgument when it is
+/// empty.
 Result<std::optional<std::string>> PromptText(const PromptArguments& arguments);
 
 }  // namespace dgemma

@@ -26,12 +26,13 @@ constexpr const char* kExamples =
     "Examples:\n"
     "  dgemma run \"json name=ada age=36 city=rome\"      the embedded model, canvas drawn live\n"
     "  dgemma run ~/models/diffusiongemma \"Why is the sky blue?\"\n"
-    "  echo \"reverse stone\" | dgemma run               prompt from standard input\n"
+    "  echo \"upper hello\" | dgemma run                 prompt from standard input\n"
     "  git diff | dgemma run -m DIR \"Write a commit message.\" -f -\n"
     "  dgemma run --view plain --json \"upper cat\"       one JSON object: text, finish, figures\n"
     "  dgemma run                                      chat (/help lists its commands)\n"
     "Without a terminal, or with --view plain, the answer alone goes to standard output; progress and figures\n"
-    "go to standard error. A lone - as PROMPT reads standard input. Exit codes: 0 ok, 1 failure, 2 usage, 130 interrupted.";
+    "go to standard error. A lone - as PROMPT reads standard input. Exit codes: 0 ok, 1 failure, 2 usage, 130 "
+    "interrupted.";
 
 enum class Form { kText, kJson };
 enum class Turns { kAuto, kOne, kMany };
@@ -94,9 +95,11 @@ Result<int> Run(Program& program, RunArguments& run) {
   }
   const bool chat = run.turns == Turns::kMany || (run.turns == Turns::kAuto && !prompt);
   const bool can_chat = InputIsTerminal() && program.OutTraits().is_terminal;
-  if (chat && run.form == Form::kJson) return Fail(StatusCode::kInvalidArgument, "--json: needs a prompt (a chat has no JSON form)");
+  if (chat && run.form == Form::kJson)
+    return Fail(StatusCode::kInvalidArgument, "--json: needs a prompt (a chat has no JSON form)");
   if (!prompt && !(chat && can_chat)) {
-    return Fail(StatusCode::kInvalidArgument, "no prompt (give PROMPT, --prompt, --file or standard input; a chat needs a terminal)");
+    return Fail(StatusCode::kInvalidArgument,
+                "no prompt (give PROMPT, --prompt, --file or standard input; a chat needs a terminal)");
   }
   if (chat && !can_chat) return Fail(StatusCode::kInvalidArgument, "--chat: needs a terminal for input and output");
   if (run.view.pause.count() < 0) run.view.pause = IsEmbedded(run.source) ? kWatchable : std::chrono::milliseconds(0);
@@ -112,11 +115,14 @@ void AddRun(CLI::App& app, Program& program) {
   auto run = std::make_shared<RunArguments>();
   verb->add_option("arguments", run->prompt.positional, "a folder, a text, or both")->type_name("[MODEL] [PROMPT]");
   verb->add_option("-p,--prompt", run->prompt.prompt, "the prompt")->type_name("TEXT");
-  verb->add_option("-f,--file", run->prompt.file, "a file with the prompt, or what follows PROMPT; - is standard input")->type_name("FILE");
+  verb->add_option("-f,--file", run->prompt.file, "a file with the prompt, or what follows PROMPT; - is standard input")
+      ->type_name("FILE");
   verb->add_option("--system", run->system, "instructions put before the conversation (also -sys)")->type_name("TEXT");
   verb->add_flag_callback("--think", [run] { run->thinking = Thinking::kOn; }, "let the model think first");
-  auto* json = verb->add_flag_callback("--json", [run] { run->form = Form::kJson; }, "print one JSON object instead of the text");
-  auto* chat = verb->add_flag_callback("--chat", [run] { run->turns = Turns::kMany; }, "chat on after the first answer (also -cnv)");
+  auto* json = verb->add_flag_callback(
+      "--json", [run] { run->form = Form::kJson; }, "print one JSON object instead of the text");
+  auto* chat = verb->add_flag_callback(
+      "--chat", [run] { run->turns = Turns::kMany; }, "chat on after the first answer (also -cnv)");
   auto* single = verb->add_flag_callback("--single-turn", [run] { run->turns = Turns::kOne; }, "never chat (also -st)");
   chat->excludes(single)->excludes(json);
   AddLoadFlags(*verb, run->source, ModelFlag::kYes);

@@ -59,10 +59,11 @@ Result<void> SetEarlyStop(Settings& s, std::string_view text) {
 constexpr std::array kSettings = {
     Setting{"-n,--max-tokens,--n-predict,--predict,--max-new-tokens", "N",
             "answer tokens at most; -1: until the model ends its turn", SetTokens, Text<&Settings::max_new_tokens>},
-    Setting{"--steps,--diffusion-steps,--diffusion-eb-max-steps,--max-denoising-steps,--num-inference-steps", "N",
-            "denoising steps a canvas at most (1 to 4096)",
-            [](Settings& s, std::string_view text) { return Assign<&Settings::steps, int32_t>(s, text, 1, kMostSteps); },
-            Text<&Settings::steps>},
+    Setting{
+        "--steps,--diffusion-steps,--diffusion-eb-max-steps,--max-denoising-steps,--num-inference-steps", "N",
+        "denoising steps a canvas at most (1 to 4096)",
+        [](Settings& s, std::string_view text) { return Assign<&Settings::steps, int32_t>(s, text, 1, kMostSteps); },
+        Text<&Settings::steps>},
     Setting{"--entropy-bound,--diffusion-entropy-bound", "NATS",
             "how much uncertainty a step may accept; inf accepts everything",
             [](Settings& s, std::string_view text) {
@@ -70,7 +71,9 @@ constexpr std::array kSettings = {
             },
             Text<&Settings::entropy_bound>},
     Setting{"--t-max", "T", "temperature of a canvas's first step",
-            [](Settings& s, std::string_view text) { return Assign<&Settings::t_max, double>(s, text, kSmallest, kHottest); },
+            [](Settings& s, std::string_view text) {
+              return Assign<&Settings::t_max, double>(s, text, kSmallest, kHottest);
+            },
             Text<&Settings::t_max>},
     Setting{"--t-min", "T", "temperature towards which it falls; not above --t-max",
             [](Settings& s, std::string_view text) { return Assign<&Settings::t_min, double>(s, text, 0, kHottest); },
@@ -78,8 +81,11 @@ constexpr std::array kSettings = {
     Setting{"--temp,--temperature", "T", "scales both temperatures so that --t-max is T; with --ar 0 is greedy",
             [](Settings& s, std::string_view text) { return Assign<&Settings::temp, double>(s, text, 0, kHottest); },
             Text<&Settings::temp>},
-    Setting{"--stability,--stability-threshold", "N", "equal drafts in a row before a canvas may end early; 0: no such test",
-            [](Settings& s, std::string_view text) { return Assign<&Settings::stability, int32_t>(s, text, 0, kMostSteps); },
+    Setting{"--stability,--stability-threshold", "N",
+            "equal drafts in a row before a canvas may end early; 0: no such test",
+            [](Settings& s, std::string_view text) {
+              return Assign<&Settings::stability, int32_t>(s, text, 0, kMostSteps);
+            },
             Text<&Settings::stability>},
     Setting{"--confidence,--confidence-threshold", "NATS",
             "mean entropy below which a canvas may end early; 0: never early",
@@ -87,7 +93,8 @@ constexpr std::array kSettings = {
             Text<&Settings::confidence>},
     Setting{"--early-stop", "on|off", "off: every canvas takes all its steps, as --confidence 0", SetEarlyStop,
             [](const Settings&) -> std::optional<std::string> { return std::nullopt; }},
-    Setting{"-s,--seed", "N", "same seed, same answer; a number or `random` (default 0)", SetSeed, Text<&Settings::seed>},
+    Setting{"-s,--seed", "N", "same seed, same answer; a number or `random` (default 0)", SetSeed,
+            Text<&Settings::seed>},
 };
 
 }  // namespace
@@ -125,13 +132,16 @@ Result<GenerateOptions> Resolve(const Settings& settings, const GenerateOptions&
     return clash("temp: contradicts t-max and t-min (set either the one or the others)");
   }
   if (settings.mode == DecodeMode::kAutoregressive) {
-    if (settings.steps || settings.entropy_bound || settings.stability || settings.confidence || settings.t_max || settings.t_min) {
-      return clash("ar: contradicts steps, entropy-bound, stability, confidence, t-max and t-min (they are about canvases)");
+    if (settings.steps || settings.entropy_bound || settings.stability || settings.confidence || settings.t_max ||
+        settings.t_min) {
+      return clash(
+          "ar: contradicts steps, entropy-bound, stability, confidence, t-max and t-min (they are about canvases)");
     }
     options.temperature = settings.temp.value_or(options.temperature);
     return options;
   }
-  if (settings.temp && *settings.temp < kSmallest) return clash("temp: 0 is only possible with --ar (a canvas needs more)");
+  if (settings.temp && *settings.temp < kSmallest)
+    return clash("temp: 0 is only possible with --ar (a canvas needs more)");
   if (settings.temp) {
     options.t_min = *settings.temp * (defaults.t_min / defaults.t_max);
     options.t_max = *settings.temp;
@@ -157,8 +167,9 @@ void AddSettings(CLI::App& verb, Settings& settings) {
         ->type_name(setting.value)
         ->group("Sampling");
   }
-  verb.add_flag_callback("--ar", [&settings] { settings.mode = DecodeMode::kAutoregressive; },
-                         "one token a pass on the same weights, for comparison")
+  verb.add_flag_callback(
+          "--ar", [&settings] { settings.mode = DecodeMode::kAutoregressive; },
+          "one token a pass on the same weights, for comparison")
       ->group("Sampling");
 }
 

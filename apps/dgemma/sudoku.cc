@@ -60,8 +60,8 @@ void Report(Program& program, const SudokuArguments& arguments, const SudokuGrid
     program.out.Write(boost::json::serialize(object) + "\n");
   } else {
     const int64_t steps = answer.figures.denoise_passes;
-    program.out.Write(fmt::format("{} in {} step{}{}{}\n", checked ? "solved" : "not solved", steps, steps == 1 ? "" : "s",
-                                  wrong.empty() ? "" : ": ", wrong));
+    program.out.Write(fmt::format("{} in {} step{}{}{}\n", checked ? "solved" : "not solved", steps,
+                                  steps == 1 ? "" : "s", wrong.empty() ? "" : ": ", wrong));
     ShowFigures(program, answer);
   }
   program.exit_code = ExitCodeOf(program, answer);

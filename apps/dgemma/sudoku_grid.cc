@@ -43,7 +43,8 @@ Result<void> CheckClashes(const SudokuGrid& grid) {
     for (size_t b = a + 1; b < kCells; ++b) {
       const char* group = SharedGroup(a, b);
       if (group == nullptr || grid.cells[a] != grid.cells[b] || grid.cells[a] == '.') continue;
-      return Fail(StatusCode::kInvalidArgument, fmt::format("{} {} has two {}s", group, GroupNumber(group, a), grid.cells[a]));
+      return Fail(StatusCode::kInvalidArgument,
+                  fmt::format("{} {} has two {}s", group, GroupNumber(group, a), grid.cells[a]));
     }
   }
   return {};
@@ -55,8 +56,9 @@ class Shuffler {
   template <typename Range>
   void Shuffle(Range& range) {
     for (size_t i = range.size(); i > 1; --i) {
-      const uint32_t j = UniformInt({.seed = seed_, .canvas = 0, .step = 0, .row = draws_++, .purpose = Draw::kCanvasStart},
-                                    static_cast<uint32_t>(i));
+      const uint32_t j =
+          UniformInt({.seed = seed_, .canvas = 0, .step = 0, .row = draws_++, .purpose = Draw::kCanvasStart},
+                     static_cast<uint32_t>(i));
       std::swap(range[i - 1], range[j]);
     }
   }
@@ -100,12 +102,14 @@ Result<SudokuGrid> ParseSudoku(std::string_view text) {
     if (byte == ' ' || byte == '\n' || byte == '\t' || byte == '\r') continue;
     const bool empty = byte == '.' || byte == '0' || byte == '_';
     if (!empty && (byte < '1' || byte > '4')) {
-      return Fail(StatusCode::kInvalidArgument, Quoted(std::string_view(&byte, 1)) + " is no cell (1 to 4, or . where empty)");
+      return Fail(StatusCode::kInvalidArgument,
+                  Quoted(std::string_view(&byte, 1)) + " is no cell (1 to 4, or . where empty)");
     }
     if (count < kCells) grid.cells[count] = empty ? '.' : byte;
     ++count;
   }
-  if (count != kCells) return Fail(StatusCode::kInvalidArgument, fmt::format("has {} cells (expected {})", count, kCells));
+  if (count != kCells)
+    return Fail(StatusCode::kInvalidArgument, fmt::format("has {} cells (expected {})", count, kCells));
   return grid;
 }
 
@@ -153,7 +157,8 @@ Result<void> CheckSudoku(const SudokuGrid& puzzle, std::string_view answer) {
     const char given = puzzle.cells[cell];
     if (found == '.') return Fail(StatusCode::kInvalidArgument, fmt::format("row {} has an empty cell", row));
     if (given != '.' && given != found) {
-      return Fail(StatusCode::kInvalidArgument, fmt::format("the given {} in row {} was changed to {}", given, row, found));
+      return Fail(StatusCode::kInvalidArgument,
+                  fmt::format("the given {} in row {} was changed to {}", given, row, found));
     }
   }
   return CheckClashes(*grid);

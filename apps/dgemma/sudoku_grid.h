@@ -28,8 +28,8 @@ Result<SudokuGrid> ParseSudoku(std::string_view text);
 /// How many ways there are to fill the grid, counted up to `limit`.
 int CountSolutions(const SudokuGrid& grid, int limit);
 
-/// A puzzle with exactly one solution and about `blanks` empty cells (fewer when more would be ambiguous). The same seed
-/// gives the same puzzle.
+/// A puzzle with exactly one solution and about `blanks` empty cells (fewer when more would be ambiguous). The same
+/// seed gives the same puzzle.
 SudokuGrid MakeSudoku(uint64_t seed, int blanks);
 
 /// Checks an answer (four lines of four digits): nothing when it solves the puzzle, otherwise what is wrong, such as

@@ -15,7 +15,8 @@ constexpr size_t kLineLength = kSudokuSide + 1;  // four digits and the end of t
 void Place(SudokuReading& reading, size_t character, char value) {
   const size_t row = character / kLineLength;
   const size_t column = character % kLineLength;
-  if (row < kSudokuSide && column < kSudokuSide && value >= '1' && value <= '4') reading[row * kSudokuSide + column] = value;
+  if (row < kSudokuSide && column < kSudokuSide && value >= '1' && value <= '4')
+    reading[row * kSudokuSide + column] = value;
 }
 
 struct Frame {
@@ -54,7 +55,9 @@ std::vector<Row> SudokuRows(const SudokuGrid& puzzle, const SudokuReading& readi
   for (size_t row = 0; row < kSudokuSide; ++row) {
     if (row == kSudokuSide / 2) line(frame.middle);
     std::vector<Cell> cells;
-    const auto add = [&](const std::string& text, Look look) { cells.push_back({.text = text, .width = 1, .look = look}); };
+    const auto add = [&](const std::string& text, Look look) {
+      cells.push_back({.text = text, .width = 1, .look = look});
+    };
     for (size_t column = 0; column < kSudokuSide; ++column) {
       if (column % 2 == 0) add(frame.side, Look::kPlain);
       add(" ", Look::kPlain);
@@ -82,7 +85,8 @@ SudokuView::SudokuView(AnswerScene scene, const SudokuGrid& puzzle)
 void SudokuView::OnDraft(const Draft& draft) {
   if (!traits_.can_redraw) return;
   if (!hidden_) hidden_.emplace(scene_.program.out);
-  Draw(ReadSudoku(scene_.engine, draft), fmt::format("step {}/{} | entropy {:.3f}", draft.step, draft.steps, draft.mean_entropy));
+  Draw(ReadSudoku(scene_.engine, draft),
+       fmt::format("step {}/{} | entropy {:.3f}", draft.step, draft.steps, draft.mean_entropy));
   const double waited = PauseFor(scene_.options.pause, scene_.stop.get_token());
   waiting_.total_seconds += waited;
   waiting_.before_text_seconds += waited;

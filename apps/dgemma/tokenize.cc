@@ -101,7 +101,8 @@ Result<void> DetokenizeIds(Program& program, const TokenizeArguments& arguments)
   DG_TRY(const std::vector<int32_t> ids, ParseIds(input));
   for (const int32_t id : ids) {
     if (!tokenizer.Has(id)) {
-      return Fail(StatusCode::kInvalidArgument, fmt::format("token id: {} is not in the vocabulary ({} ids)", id, tokenizer.vocab_size()));
+      return Fail(StatusCode::kInvalidArgument,
+                  fmt::format("token id: {} is not in the vocabulary ({} ids)", id, tokenizer.vocab_size()));
     }
   }
   const std::string text = tokenizer.Decode(ids, arguments.special_text);
@@ -128,7 +129,8 @@ constexpr const char* kModelHelp = "a folder with a tokenizer.json, or `embedded
 }  // namespace
 
 void AddTokenize(CLI::App& app, Program& program) {
-  CLI::App* verb = app.add_subcommand("tokenize", "Token ids of a text, one a line with its content. Text such as <|turn> becomes the control token.");
+  CLI::App* verb = app.add_subcommand(
+      "tokenize", "Token ids of a text, one a line with its content. Text such as <|turn> becomes the control token.");
   verb->footer("Examples:\n  dgemma tokenize embedded \"reverse stone\"\n  dgemma tokenize DIR --json < file.txt");
   auto arguments = std::make_shared<TokenizeArguments>();
   verb->add_option("model", arguments->model, kModelHelp)->type_name("MODEL")->required();
@@ -136,19 +138,24 @@ void AddTokenize(CLI::App& app, Program& program) {
   auto* json = verb->add_flag_callback("--json", [arguments] { arguments->form = Form::kJson; }, "an array of ids");
   auto* ids = verb->add_flag_callback("--ids", [arguments] { arguments->form = Form::kIds; }, "ids in one line");
   json->excludes(ids);
-  verb->add_flag_callback("--no-special", [arguments] { arguments->special = SpecialTokens::kAsText; },
-                          "text that spells a control token stays text");
+  verb->add_flag_callback(
+      "--no-special", [arguments] { arguments->special = SpecialTokens::kAsText; },
+      "text that spells a control token stays text");
   verb->callback([arguments, &program] { Finish(program, "tokenize", TokenizeText(program, *arguments)); });
 }
 
 void AddDetokenize(CLI::App& app, Program& program) {
-  CLI::App* verb = app.add_subcommand("detokenize", "Text of token ids; without ids they are read from standard input.");
-  verb->footer("Examples:\n  dgemma detokenize embedded 105 2364 107\n  dgemma tokenize DIR --json TEXT | dgemma detokenize DIR");
+  CLI::App* verb =
+      app.add_subcommand("detokenize", "Text of token ids; without ids they are read from standard input.");
+  verb->footer(
+      "Examples:\n  dgemma detokenize embedded 105 2364 107\n  dgemma tokenize DIR --json TEXT | dgemma detokenize "
+      "DIR");
   auto arguments = std::make_shared<TokenizeArguments>();
   verb->add_option("model", arguments->model, kModelHelp)->type_name("MODEL")->required();
   verb->add_option("ids", arguments->ids, "ids, or a JSON array of them")->type_name("ID");
   verb->add_flag_callback("--json", [arguments] { arguments->form = Form::kJson; }, "a JSON string");
-  verb->add_flag_callback("--skip-special", [arguments] { arguments->special_text = SpecialText::kSkip; }, "leave control tokens out");
+  verb->add_flag_callback(
+      "--skip-special", [arguments] { arguments->special_text = SpecialText::kSkip; }, "leave control tokens out");
   verb->callback([arguments, &program] { Finish(program, "detokenize", DetokenizeIds(program, *arguments)); });
 }
 

@@ -1,5 +1,5 @@
-// The verbs of the program. Each function adds one subcommand with its flags to the command line; when the user chose it,
-// its callback does the work and sets program.exit_code. One file a verb.
+// The verbs of the program. Each function adds one subcommand with its flags to the command line; when the user chose
+// it, its callback does the work and sets program.exit_code. One file a verb.
 #pragma once
 
 #include "program.h"

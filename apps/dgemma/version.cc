@@ -25,7 +25,7 @@ constexpr const char* kArchitecture =
 #elif defined(__aarch64__)
     "aarch64";
 #else
-    "other";
+        "other";
 #endif
 
 }  // namespace
@@ -37,7 +37,8 @@ void AddVersion(CLI::App& app, Program& program) {
   verb->add_flag("--json", *json, "one JSON object");
   verb->callback([json, &program] {
     if (*json) {
-      const boost::json::object object{{"version", Version()}, {"compiler", kCompiler}, {"architecture", kArchitecture}};
+      const boost::json::object object{
+          {"version", Version()}, {"compiler", kCompiler}, {"architecture", kArchitecture}};
       program.out.Write(boost::json::serialize(object) + "\n");
     } else {
       program.out.Write(fmt::format("dgemma {} ({}, {})\n", Version(), kCompiler, kArchitecture));
