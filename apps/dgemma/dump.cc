@@ -208,6 +208,39 @@ class RowRecord final : public GenerationObserver {
   std::vector<std::vector<int32_t>> canvases;
 };
 
+/// The same draws seen from a later canvas on.
+class LaterNoise final : public Noise {
+ public:
+  LaterNoise(const Noise& noise, int32_t first_canvas) : noise_(noise), first_(first_canvas) {}
+  int32_t StartToken(int32_t canvas, int32_t row) const override { return noise_.StartToken(first_ + canvas, row); }
+  double SampleUniform(int32_t canvas, int32_t step, int32_t row) const override { return noise_.SampleUniform(first_ + canvas, step, row); }
+  int32_t RenoiseToken(int32_t canvas, int32_t step, int32_t row) const override { return noise_.RenoiseToken(first_ + canvas, step, row); }
+
+ private:
+  const Noise& noise_;
+  int32_t first_;
+};
+
+/// Transformers keeps denoising a row whose text has ended while other rows of the batch go on, behind padding in place of its canvases.
+/// `plan` is the row's plan, `padded` the row's prompt and new tokens with that padding. Nothing of it reaches the sequences.
+Result<void> DenoiseEndedRow(PassRunner& runner, GenerationPlan plan, std::span<const int32_t> padded, int64_t canvases, RowRecord& record) {
+  const int64_t rows = plan.model->config.canvas, prompt = std::ssize(plan.prompt);
+  const Noise& noise = *plan.noise;
+  plan.options.max_new_tokens = rows;
+  plan.options.stop_tokens.clear();
+  plan.start_canvas = {};
+  for (int64_t c = std::ssize(record.canvases); c < canvases; ++c) {
+    const LaterNoise later(noise, static_cast<int32_t>(c));
+    plan.noise = &later;
+    plan.prompt = padded.first(static_cast<size_t>(prompt + c * rows));
+    GenerationResult ignored;
+    Story story = GenerateByDiffusion(plan, ignored);
+    Drive(runner, std::span(&story, 1), {});
+    DG_CHECK_OK(story.outcome());
+  }
+  return {};
+}
+
 /// canvas.c.step.s.{argmax, accepted, entropy} [B, C]: a row that had stopped earlier keeps its last step, as in Transformers.
 void KeepSteps(const std::vector<std::unique_ptr<RowRecord>>& rows, int64_t canvas_rows, int32_t pad, Results& results) {
   size_t canvases = 0;
@@ -257,6 +290,7 @@ Result<void> DumpGeneration(const Model& model, const CheckpointFiles& in, const
   std::vector<std::unique_ptr<RowRecord>> records;
   std::vector<Buffer> soft;
   std::vector<GenerationResult> outcomes(static_cast<size_t>(prompt.batch));
+  std::vector<GenerationPlan> plans;
   std::vector<Story> stories;
   for (int64_t row = 0; row < prompt.batch; ++row) {
     const auto all = std::span(prompt.ids).subspan(static_cast<size_t>(row * prompt.columns), static_cast<size_t>(prompt.columns));
@@ -283,6 +317,7 @@ Result<void> DumpGeneration(const Model& model, const CheckpointFiles& in, const
     plan.chunk_rows = std::max(prompt.columns, config.canvas);
     plan.soft_memory = {soft.back().Floats(), config.canvas, config.width, config.width};
     if (!start.empty()) plan.start_canvas = std::span(start).subspan(static_cast<size_t>(row * config.canvas), static_cast<size_t>(config.canvas));
+    plans.push_back(plan);
     stories.push_back(GenerateByDiffusion(plan, outcomes[static_cast<size_t>(row)]));
   }
   Drive(*runner, stories, {});
@@ -297,6 +332,9 @@ Result<void> DumpGeneration(const Model& model, const CheckpointFiles& in, const
     const auto begin = prompt.ids.begin() + static_cast<int64_t>(row) * prompt.columns;
     sequences.insert(sequences.end(), begin, begin + prompt.columns);
     sequences.insert(sequences.end(), shaped.new_tokens.begin(), shaped.new_tokens.end());
+    std::vector<int32_t> padded(plans[row].prompt.begin(), plans[row].prompt.end());
+    padded.insert(padded.end(), shaped.new_tokens.begin(), shaped.new_tokens.end());
+    DG_CHECK_OK(DenoiseEndedRow(*runner, plans[row], padded, canvases, *records[row]));
     tokens_per_forward.push_back(static_cast<float>(shaped.tokens_per_forward));
   }
   const auto batch = static_cast<uint64_t>(prompt.batch);

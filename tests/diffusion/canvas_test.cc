@@ -20,7 +20,9 @@ constexpr int32_t kWidth = 3;
 class LabelledNoise final : public Noise {
  public:
   int32_t StartToken(int32_t canvas, int32_t row) const override { return 1'000'000 + 10'000 * canvas + row; }
-  double SampleUniform(int32_t canvas, int32_t step, int32_t row) const override { return 0.1 * canvas + 0.01 * step + 0.001 * row; }
+  double SampleUniform(int32_t canvas, int32_t step, int32_t row) const override {
+    return 0.1 * canvas + 0.01 * step + 0.001 * row;
+  }
   int32_t RenoiseToken(int32_t canvas, int32_t step, int32_t row) const override {
     return 2'000'000 + 10'000 * canvas + 100 * step + row;
   }
@@ -29,7 +31,8 @@ class LabelledNoise final : public Noise {
 /// Samples id 3'000'000 + head row, and records what it was asked.
 class ScriptedKernels final : public IdleKernels {
  public:
-  void Sample(HeadScratch& scratch, std::span<const int32_t> rows, std::span<const double> uniform, std::span<int32_t> ids) override {
+  void Sample(HeadScratch& scratch, std::span<const int32_t> rows, std::span<const double> uniform,
+              std::span<int32_t> ids) override {
     EXPECT_EQ(&scratch, &expected_scratch);
     EXPECT_EQ(rows.size(), uniform.size());
     EXPECT_EQ(rows.size(), ids.size());
@@ -62,7 +65,8 @@ class CanvasTest : public testing::Test {
   }
   Result<void> StepWithRows(Canvas& canvas) {
     for (float& value : prediction_soft_values_) value += 1;
-    return canvas.Step({&kernels_, &kernels_.expected_scratch, kFirstRow, rows_, {prediction_soft_values_.data(), 4, kWidth, kWidth}});
+    return canvas.Step(
+        {&kernels_, &kernels_.expected_scratch, kFirstRow, rows_, {prediction_soft_values_.data(), 4, kWidth, kWidth}});
   }
   static std::vector<int32_t> Tokens(const Canvas& canvas) { return {canvas.tokens().begin(), canvas.tokens().end()}; }
   static std::vector<int32_t> Argmax(const Canvas& canvas) { return {canvas.argmax().begin(), canvas.argmax().end()}; }
@@ -90,21 +94,25 @@ TEST_F(CanvasTest, StartsFromGivenTokens) {
 
 TEST_F(CanvasTest, AcceptedPositionsAreSampledAndAllOthersBecomeNoiseAgain) {
   Canvas canvas = NewCanvas(1);
-  ASSERT_TRUE(Step(canvas, {11, 12, 13, 14}, {2.0f, 0.1f, 0.9f, 0.3f}));  // sorted 0.1, 0.3, 0.9: sums before 0, 0.1, 0.4
+  ASSERT_TRUE(
+      Step(canvas, {11, 12, 13, 14}, {2.0f, 0.1f, 0.9f, 0.3f}));  // sorted 0.1, 0.3, 0.9: sums before 0, 0.1, 0.4
   EXPECT_EQ(Tokens(canvas), (std::vector<int32_t>{2'010'000, 3'000'006, 3'000'007, 3'000'008}));
   EXPECT_EQ(kernels_.sampled_rows, (std::vector<int32_t>{6, 7, 8}));
   ASSERT_EQ(kernels_.uniforms.size(), 3u);
   EXPECT_DOUBLE_EQ(kernels_.uniforms[0], 0.101) << "canvas 1, step 0, row 1";
   EXPECT_DOUBLE_EQ(kernels_.uniforms[2], 0.103);
   EXPECT_EQ(Argmax(canvas), (std::vector<int32_t>{11, 12, 13, 14}));
-  EXPECT_EQ(std::vector<uint8_t>(canvas.accepted().begin(), canvas.accepted().end()), (std::vector<uint8_t>{0, 1, 1, 1}));
+  EXPECT_EQ(std::vector<uint8_t>(canvas.accepted().begin(), canvas.accepted().end()),
+            (std::vector<uint8_t>{0, 1, 1, 1}));
   EXPECT_NEAR(canvas.mean_entropy(), 3.3 / 4, 1e-6);
   EXPECT_EQ(canvas.steps_done(), 1);
 
   ASSERT_TRUE(Step(canvas, {21, 22, 23, 24}, {0.6f, 2.0f, 2.0f, 2.0f}));
-  EXPECT_EQ(Tokens(canvas), (std::vector<int32_t>{3'000'005, 2'010'101, 2'010'102, 2'010'103})) << "acceptance does not last";
+  EXPECT_EQ(Tokens(canvas), (std::vector<int32_t>{3'000'005, 2'010'101, 2'010'102, 2'010'103}))
+      << "acceptance does not last";
   EXPECT_DOUBLE_EQ(kernels_.uniforms.at(0), 0.11) << "canvas 1, step 1, row 0";
-  EXPECT_EQ(Argmax(canvas), (std::vector<int32_t>{21, 22, 23, 24})) << "the result is the last argmax, not the sampled tokens";
+  EXPECT_EQ(Argmax(canvas), (std::vector<int32_t>{21, 22, 23, 24}))
+      << "the result is the last argmax, not the sampled tokens";
   EXPECT_EQ(kernels_.calls, 2);
 }
 
@@ -150,7 +158,10 @@ TEST_F(CanvasTest, NonFinitePredictionsChangeNothing) {
   const std::vector<int32_t> tokens = Tokens(canvas), argmax = Argmax(canvas);
   const std::vector<float> entropy(canvas.entropy().begin(), canvas.entropy().end()), soft = soft_values_;
   const double mean = canvas.mean_entropy();
-  rows_ = {{9, 1, 0.5f, true}, {9, 1, 0.5f, true}, {0, 0, std::numeric_limits<float>::quiet_NaN(), false}, {9, 1, 0.5f, true}};
+  rows_ = {{9, 1, 0.5f, true},
+           {9, 1, 0.5f, true},
+           {0, 0, std::numeric_limits<float>::quiet_NaN(), false},
+           {9, 1, 0.5f, true}};
   const auto failed = StepWithRows(canvas);
   ASSERT_FALSE(failed);
   EXPECT_EQ(failed.error().code, StatusCode::kNonFinite);

@@ -40,7 +40,8 @@ std::vector<std::vector<float>> RecordedEntropies(const Golden& golden) {
   const size_t vocabulary = shape[2];
   std::vector<std::vector<float>> entropies(shape[0]);
   for (size_t row = 0; row < shape[0] * shape[1]; ++row) {
-    entropies[row / shape[1]].push_back(static_cast<float>(Entropy(std::span(logits).subspan(row * vocabulary, vocabulary))));
+    entropies[row / shape[1]].push_back(
+        static_cast<float>(Entropy(std::span(logits).subspan(row * vocabulary, vocabulary))));
   }
   return entropies;
 }
@@ -85,7 +86,7 @@ TEST_P(RecordedRules, StopsWhereTransformersStops) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Transformers, RecordedRules, testing::Values("alternating-f32", "alternating-bf16"),
-                         [](const auto& info) { return info.param == "alternating-f32" ? "f32" : "bf16"; });
+                         [](const auto& one) { return one.param == "alternating-f32" ? "f32" : "bf16"; });
 
 TEST(Acceptance, AtLeastTheMostCertainPosition) {
   EXPECT_EQ(Accepted({3, 2, 5}, 0.0), (std::vector<uint8_t>{0, 1, 0}));
@@ -106,7 +107,9 @@ TEST(Acceptance, AnEndlessBoundAcceptsAll) {
   EXPECT_EQ(Accepted({12, 12, 12, 0, 5}, std::numeric_limits<double>::infinity()), std::vector<uint8_t>(5, 1));
 }
 
-TEST(Acceptance, CertainPositionsAreAllAccepted) { EXPECT_EQ(Accepted({0, 0, 9, 0}, 0.0), (std::vector<uint8_t>{1, 1, 1, 1})); }
+TEST(Acceptance, CertainPositionsAreAllAccepted) {
+  EXPECT_EQ(Accepted({0, 0, 9, 0}, 0.0), (std::vector<uint8_t>{1, 1, 1, 1}));
+}
 
 TEST(Acceptance, EqualEntropiesTakeTheLowerRowFirst) {
   EXPECT_EQ(Accepted({1, 1, 1, 1}, 1.5), (std::vector<uint8_t>{1, 1, 0, 0}));
@@ -149,14 +152,16 @@ TEST(Acceptance, AHigherBoundNeverAcceptsLess) {
 }
 
 TEST(Schedule, FollowsTheClosedForm) {
-  for (const TemperatureSchedule& schedule : {TemperatureSchedule{}, TemperatureSchedule{0.1, 1.3, 7}, TemperatureSchedule{0.7, 0.7, 64},
-                                              TemperatureSchedule{0.0, 2.0, 1}}) {
+  for (const TemperatureSchedule& schedule : {TemperatureSchedule{}, TemperatureSchedule{0.1, 1.3, 7},
+                                              TemperatureSchedule{0.7, 0.7, 64}, TemperatureSchedule{0.0, 2.0, 1}}) {
     for (int32_t step = 0; step < schedule.steps; ++step) {
       const double remaining = static_cast<double>(schedule.steps - step) / schedule.steps;
       const double exact = schedule.t_min + (schedule.t_max - schedule.t_min) * remaining;
       // Five float32 roundings (quotient, two limits, product, sum), each at most half an ulp of a value <= t_max.
       EXPECT_NEAR(schedule.At(step), exact, 5 * 0x1p-24 * schedule.t_max) << step;
-      if (step > 0 && schedule.t_max > schedule.t_min) EXPECT_LT(schedule.At(step), schedule.At(step - 1));
+      if (step > 0 && schedule.t_max > schedule.t_min) {
+        EXPECT_LT(schedule.At(step), schedule.At(step - 1));
+      }
     }
   }
 }
@@ -164,13 +169,16 @@ TEST(Schedule, FollowsTheClosedForm) {
 // Computed by torch as LinearTemperatureScheduleLogitsProcessor does: an int32 tensor of steps remaining, so float32 throughout.
 TEST(Schedule, EqualsTransformersBitForBit) {
   const TemperatureSchedule released;
-  const std::pair<int32_t, float> expected[] = {{48, 0x1.99999ap-1f}, {47, 0x1.955556p-1f}, {37, 0x1.6aaaacp-1f}, {23, 0x1.2eeefp-1f},
-                                                {11, 0x1.f77778p-2f}, {2, 0x1.aaaaacp-2f},  {1, 0x1.a22222p-2f}};
-  for (const auto& [remaining, temperature] : expected) EXPECT_EQ(released.At(48 - remaining), temperature) << remaining;
+  const std::pair<int32_t, float> expected[] = {{48, 0x1.99999ap-1f}, {47, 0x1.955556p-1f}, {37, 0x1.6aaaacp-1f},
+                                                {23, 0x1.2eeefp-1f},  {11, 0x1.f77778p-2f}, {2, 0x1.aaaaacp-2f},
+                                                {1, 0x1.a22222p-2f}};
+  for (const auto& [remaining, temperature] : expected)
+    EXPECT_EQ(released.At(48 - remaining), temperature) << remaining;
   EXPECT_FLOAT_EQ(released.At(0), 0.8f);
   EXPECT_NEAR(released.At(47), 0.408333, 1e-6) << "the last step never reaches t_min";
   const TemperatureSchedule other{0.1, 1.3, 7};
-  const float sevenths[] = {0x1.4cccce0p+0f, 0x1.20ea10p+0f, 0x1.ea0ea4p-1f, 0x1.924928p-1f, 0x1.3a83aap-1f, 0x1.c57c5ap-2f, 0x1.15f16p-2f};
+  const float sevenths[] = {0x1.4cccce0p+0f, 0x1.20ea10p+0f, 0x1.ea0ea4p-1f, 0x1.924928p-1f,
+                            0x1.3a83aap-1f,  0x1.c57c5ap-2f, 0x1.15f16p-2f};
   for (int32_t step = 0; step < 7; ++step) EXPECT_EQ(other.At(step), sevenths[step]) << step;
 }
 

@@ -106,8 +106,8 @@ TEST(Config, AbsentFieldsTakeTheClassDefaults) {
 TEST(Config, NullIsAbsent) {
   const Config minimal = Parsed(boost::json::serialize(MinimalJson()));
   for (const char* field : {"text_config.hidden_size", "text_config.layer_types", "text_config.rope_parameters",
-                            "text_config.per_layer_config", "text_config.use_bidirectional_attention", "text_config.bos_token_id",
-                            "vision_config", "canvas_length", "eos_token_id"}) {
+                            "text_config.per_layer_config", "text_config.use_bidirectional_attention",
+                            "text_config.bos_token_id", "vision_config", "canvas_length", "eos_token_id"}) {
     EXPECT_EQ(Parsed(Changed(MinimalJson(), field, "null")), minimal) << field;
   }
 }

@@ -11,9 +11,9 @@ namespace dgemma::test {
 
 /// How a file states the head geometry of full layers.
 enum class Geometry {
-  kGlobalFields,  ///< global_head_dim, num_global_key_value_heads
-  kPerLayer,      ///< per_layer_config with keys "5", "11", ...
-  kPerLayerPadded ///< per_layer_config with keys "05", "11", ...
+  kGlobalFields,   ///< global_head_dim, num_global_key_value_heads
+  kPerLayer,       ///< per_layer_config with keys "5", "11", ...
+  kPerLayerPadded  ///< per_layer_config with keys "05", "11", ...
 };
 
 inline boost::json::object ReleasedJson(Geometry geometry) {
@@ -41,7 +41,8 @@ inline boost::json::object ReleasedJson(Geometry geometry) {
       "rms_norm_eps": 1e-06, "rope_parameters": {"rope_theta": 100.0, "rope_type": "default"}, "standardize": true,
       "use_clipped_linears": false, "default_output_length": 280
     }
-  })").as_object();
+  })")
+                                   .as_object();
   boost::json::object& text = config["text_config"].as_object();
   boost::json::array types;
   boost::json::object per_layer;
@@ -71,15 +72,18 @@ inline std::string Changed(boost::json::object config, std::string_view path, st
     object = section.is_object() ? &section.as_object() : &section.emplace_object();
     path.remove_prefix(dot + 1);
   }
-  if (value.empty()) object->erase(path);
-  else (*object)[path] = boost::json::parse(value);
+  if (value.empty())
+    object->erase(path);
+  else
+    (*object)[path] = boost::json::parse(value);
   return boost::json::serialize(config);
 }
 
 /// The smallest text that parses: everything else takes Transformers' class defaults.
 inline boost::json::object MinimalJson() {
   return boost::json::parse(R"({"model_type": "diffusion_gemma",
-    "text_config": {"num_experts": 8, "top_k_experts": 2, "moe_intermediate_size": 64}})").as_object();
+    "text_config": {"num_experts": 8, "top_k_experts": 2, "moe_intermediate_size": 64}})")
+      .as_object();
 }
 
 }  // namespace dgemma::test

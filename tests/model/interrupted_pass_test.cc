@@ -28,7 +28,8 @@ TEST(InterruptedPass, AppendsNothingAndCountsWhatItOverwrote) {
   ASSERT_EQ(cache.Layer(0).slots, 64);
   const std::vector<int32_t> ids(kPassRows, 5);
   const auto prompt = [&](int64_t rows) {
-    return Segment{SegmentKind::kPrompt, &cache, std::span(ids).first(static_cast<size_t>(rows)), cache.end(), {}, HiddenRows::kNone};
+    return Segment{SegmentKind::kPrompt, &cache, std::span(ids).first(static_cast<size_t>(rows)),
+                   cache.end(),          {},     HiddenRows::kNone};
   };
   ASSERT_TRUE(Forward(*loaded.model, activations, {{prompt(50)}, {}}));
   ASSERT_TRUE(Forward(*loaded.model, activations, {{prompt(10)}, {}}));

@@ -16,7 +16,9 @@ struct Sizes {
   int64_t window = 0, pass_rows = 0, context = 0;
 };
 
-void PrintTo(const Sizes& s, std::ostream* out) { *out << "window " << s.window << " pass " << s.pass_rows << " context " << s.context; }
+void PrintTo(const Sizes& s, std::ostream* out) {
+  *out << "window " << s.window << " pass " << s.pass_rows << " context " << s.context;
+}
 
 Config ConfigWith(int64_t window, std::vector<LayerConfig> layers) {
   Config config;
@@ -40,7 +42,9 @@ class CountingKernels final : public IdleKernels {
 class Ring {
  public:
   explicit Ring(int64_t slots) : slots_(static_cast<size_t>(slots)) {}
-  void Write(int64_t position, int64_t writing) { slots_[static_cast<size_t>(position) % slots_.size()] = {position, writing}; }
+  void Write(int64_t position, int64_t writing) {
+    slots_[static_cast<size_t>(position) % slots_.size()] = {position, writing};
+  }
   bool Holds(int64_t position, int64_t writing) const {
     return slots_[static_cast<size_t>(position) % slots_.size()] == std::pair(position, writing);
   }
@@ -96,13 +100,17 @@ TEST_P(KvCacheTest, RingsHoldWhatAPassNeedsAndTruncateKnowsWhatIsLost) {
     ASSERT_EQ(cache.end(), end);
   }
   EXPECT_GT(kept, 50);
-  if (cache.Layer(0).slots < context && window > 1) EXPECT_GT(refused, 50);
-  else EXPECT_EQ(refused, 0) << "nothing that is needed is ever lost";
+  if (cache.Layer(0).slots < context && window > 1) {
+    EXPECT_GT(refused, 50);
+  } else {
+    EXPECT_EQ(refused, 0) << "nothing that is needed is ever lost";
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, KvCacheTest,
-                         testing::Values(Sizes{8, 57, 500}, Sizes{8, 58, 500}, Sizes{65, 64, 700}, Sizes{1, 64, 300}, Sizes{64, 1, 400},
-                                         Sizes{40, 30, 1000}, Sizes{100, 30, 90}, Sizes{2, 1, 1000}));
+                         testing::Values(Sizes{8, 57, 500}, Sizes{8, 58, 500}, Sizes{65, 64, 700}, Sizes{1, 64, 300},
+                                         Sizes{64, 1, 400}, Sizes{40, 30, 1000}, Sizes{100, 30, 90},
+                                         Sizes{2, 1, 1000}));
 
 TEST(KvCache, SlotsOfEachLayer) {
   IdleKernels kernels;
@@ -149,7 +157,8 @@ TEST(KvCache, PlansTheBytesThatItAllocates) {
     EXPECT_EQ(kernels.allocated, KvCache::PlannedBytes(*released, context, pass_rows));
   }
   // 25 sliding layers of 8 x 256 and 5 full ones of 2 x 512, keys and values, float32.
-  EXPECT_EQ(KvCache::PlannedBytes(*released, 8192, 257), int64_t{8} * (25 * 8 * 256 * (1023 + 257) + 5 * 2 * 512 * 8192));
+  EXPECT_EQ(KvCache::PlannedBytes(*released, 8192, 257),
+            int64_t{8} * (25 * 8 * 256 * (1023 + 257) + 5 * 2 * 512 * 8192));
 }
 
 TEST(KvCache, AFailedAllocationIsAnError) {
@@ -161,7 +170,8 @@ TEST(KvCache, AFailedAllocationIsAnError) {
 }
 
 TEST(KvStore, IndicesAreOneToOneAndRowsOfOneSlotAreKeptTogether) {
-  for (const auto& [heads, size, slots] : {std::tuple<int64_t, int64_t, int64_t>{1, 2, 64}, {3, 6, 128}, {2, 16, 192}}) {
+  for (const auto& [heads, size, slots] :
+       {std::tuple<int64_t, int64_t, int64_t>{1, 2, 64}, {3, 6, 128}, {2, 16, 192}}) {
     const KvStore store{nullptr, nullptr, heads, size, slots};
     const int64_t total = heads * size * slots;
     std::vector<int> key_hits(static_cast<size_t>(total)), value_hits(static_cast<size_t>(total));

@@ -53,12 +53,17 @@ void CompareWithRecording(const std::string& model, const std::string& recording
           EXPECT_EQ(sin[recorded], 0.0f);
           continue;
         }
-        const double bound = Bound(static_cast<double>(positions[p]) * Frequency(rope, layer->head_size, static_cast<int64_t>(pair)));
+        const double bound =
+            Bound(static_cast<double>(positions[p]) * Frequency(rope, layer->head_size, static_cast<int64_t>(pair)));
         const std::string where = kind + " position " + std::to_string(positions[p]) + " pair " + std::to_string(pair);
-        for (const auto& [table_values, exact_values, values] : {std::tuple{&table.cos, &exact.cos, &cos}, {&table.sin, &exact.sin, &sin}}) {
+        for (const auto& [table_values, exact_values, values] :
+             {std::tuple{&table.cos, &exact.cos, &cos}, {&table.sin, &exact.sin, &sin}}) {
           const float value = (*table_values)[ours], expected = (*values)[recorded];
-          if (rounding == Rounding::kFloat32) EXPECT_NEAR(value, expected, bound) << where;
-          else if (value != expected) EXPECT_TRUE(MayRoundTo(static_cast<double>((*exact_values)[ours]), bound, expected)) << where;
+          if (rounding == Rounding::kFloat32) {
+            EXPECT_NEAR(value, expected, bound) << where;
+          } else if (value != expected) {
+            EXPECT_TRUE(MayRoundTo(static_cast<double>((*exact_values)[ours]), bound, expected)) << where;
+          }
         }
       }
     }

@@ -27,7 +27,8 @@ std::map<std::string, Shape> Released() {
   const auto config = ParseConfig(ReleasedText(Geometry::kPerLayer));
   EXPECT_TRUE(config) << config.error().message;
   std::map<std::string, Shape> list;
-  for (const TensorSpec& spec : ListTensors(*config)) EXPECT_TRUE(list.emplace(spec.name, spec.shape).second) << spec.name;
+  for (const TensorSpec& spec : ListTensors(*config))
+    EXPECT_TRUE(list.emplace(spec.name, spec.shape).second) << spec.name;
   return list;
 }
 
@@ -35,10 +36,14 @@ TEST(TensorList, HasTheReleasedModelsTensorsAndBytes) {
   int text = 0, vision = 0, projector = 0, diffusion = 0;
   uint64_t bytes = 0;
   for (const auto& [name, shape] : Released()) {
-    if (name.starts_with("model.decoder.self_conditioning.") || name.starts_with("model.encoder.language_model.")) ++diffusion;
-    else if (name.starts_with("model.decoder.")) ++text;
-    else if (name.starts_with("model.encoder.vision_tower.")) ++vision;
-    else if (name.starts_with("model.encoder.embed_vision.")) ++projector;
+    if (name.starts_with("model.decoder.self_conditioning.") || name.starts_with("model.encoder.language_model."))
+      ++diffusion;
+    else if (name.starts_with("model.decoder."))
+      ++text;
+    else if (name.starts_with("model.encoder.vision_tower."))
+      ++vision;
+    else if (name.starts_with("model.encoder.embed_vision."))
+      ++projector;
     uint64_t values = 1;
     for (uint64_t size : shape) values *= size;
     bytes += 2 * values;  // all BF16
@@ -109,7 +114,8 @@ TEST(TensorList, NamesAreThoseOfTheRepositorysCheckpoints) {
 }
 
 TEST(TensorList, ClippedLinearsAddTheirBounds) {
-  const auto config = ParseConfig(Changed(ReleasedJson(Geometry::kPerLayer), "vision_config.use_clipped_linears", "true"));
+  const auto config =
+      ParseConfig(Changed(ReleasedJson(Geometry::kPerLayer), "vision_config.use_clipped_linears", "true"));
   ASSERT_TRUE(config);
   EXPECT_EQ(ListTensors(*config).size(), 1047u + 27 * 7 * 4);
 }
@@ -124,7 +130,8 @@ class CheckTensorsTest : public testing::Test {
   };
 
   CheckTensorsTest() {
-    const auto parsed = ParseConfig(R"({"model_type": "diffusion_gemma", "canvas_length": 4, "text_config": {"vocab_size": 8,
+    const auto parsed =
+        ParseConfig(R"({"model_type": "diffusion_gemma", "canvas_length": 4, "text_config": {"vocab_size": 8,
       "hidden_size": 4, "intermediate_size": 6, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
       "layer_types": ["sliding_attention", "full_attention"], "head_dim": 2, "global_head_dim": 8, "num_experts": 3,
       "top_k_experts": 1, "moe_intermediate_size": 2}})");
@@ -145,7 +152,8 @@ class CheckTensorsTest : public testing::Test {
       const uint64_t bits = std::bit_cast<uint32_t>(tensor.value);  // its upper half is bfloat16
       for (uint64_t i = 0; i < values; ++i) {
         const size_t skipped = 4 - std::min<size_t>(4, value_bytes);
-        for (size_t byte = 0; byte < value_bytes; ++byte) data += static_cast<char>(bits >> (8 * (byte + skipped)) & 0xff);
+        for (size_t byte = 0; byte < value_bytes; ++byte)
+          data += static_cast<char>(bits >> (8 * (byte + skipped)) & 0xff);
       }
       header += (header.empty() ? "{\"" : ",\"") + name + R"(":{"dtype":")" + tensor.dtype + R"(","shape":[)" + shape +
                 R"(],"data_offsets":[)" + std::to_string(begin) + "," + std::to_string(data.size()) + "]}";
@@ -191,43 +199,48 @@ TEST_F(CheckTensorsTest, NamesAWrongShape) {
   for (const auto& [shape, shown] : std::vector<std::pair<Shape, std::string>>{
            {{3, 2, 4}, "3, 2, 4"}, {{12, 2}, "12, 2"}, {{3, 4, 2, 1}, "3, 4, 2, 1"}, {{0}, "0"}, {{}, ""}}) {
     tensor.shape = shape;
-    ExpectRefused(StatusCode::kInvalidFile, "model.safetensors: model.decoder.layers.1.experts.down_proj: shape [" + shown +
-                                                "] differs from the configuration's [3, 4, 2]");
+    ExpectRefused(StatusCode::kInvalidFile, "model.safetensors: model.decoder.layers.1.experts.down_proj: shape [" +
+                                                shown + "] differs from the configuration's [3, 4, 2]");
   }
 }
 
 TEST_F(CheckTensorsTest, NamesATypeThatIsNoWeightType) {
   for (const char* dtype : {"F64", "I32", "F8_E4M3", "U8"}) {
     tensors_["model.decoder.norm.weight"].dtype = dtype;
-    ExpectRefused(StatusCode::kUnsupported,
-                  std::string("model.safetensors: model.decoder.norm.weight: type ") + dtype + " is not supported (F32, BF16, F16)");
+    ExpectRefused(StatusCode::kUnsupported, std::string("model.safetensors: model.decoder.norm.weight: type ") + dtype +
+                                                " is not supported (F32, BF16, F16)");
   }
 }
 
 TEST_F(CheckTensorsTest, NamesATensorThatTheModelHasNot) {
-  for (const char* name : {"model.decoder.layers.1.self_attn.v_proj.weight", "model.decoder.layers.2.layer_scalar",
-                           "model.encoder.language_model.layers.2.layer_scalar", "lm_head.bias", "model.encoder.vision_tower.std_bias"}) {
+  for (const char* name :
+       {"model.decoder.layers.1.self_attn.v_proj.weight", "model.decoder.layers.2.layer_scalar",
+        "model.encoder.language_model.layers.2.layer_scalar", "lm_head.bias", "model.encoder.vision_tower.std_bias"}) {
     tensors_[name] = {"F32", {1}};
-    ExpectRefused(StatusCode::kInvalidFile, std::string("model.safetensors: \"") + name + "\": no such tensor in this model");
+    ExpectRefused(StatusCode::kInvalidFile,
+                  std::string("model.safetensors: \"") + name + "\": no such tensor in this model");
     tensors_.erase(name);
   }
 }
 
 TEST_F(CheckTensorsTest, AcceptsTiedCopies) {
-  for (const char* name : {"lm_head.weight", "model.encoder.language_model.embed_tokens.weight", "model.encoder.language_model.norm.weight",
-                           "model.encoder.language_model.layers.0.self_attn.q_proj.weight"}) {
+  for (const char* name :
+       {"lm_head.weight", "model.encoder.language_model.embed_tokens.weight",
+        "model.encoder.language_model.norm.weight", "model.encoder.language_model.layers.0.self_attn.q_proj.weight"}) {
     EXPECT_TRUE(IsTiedName(name)) << name;
     tensors_[name] = {"F32", {1}};
   }
   EXPECT_TRUE(CheckTensors(Files(), config_));
-  EXPECT_FALSE(IsTiedName("model.encoder.language_model.layers.0.layer_scalar")) << "encoder scalars are tensors of their own";
+  EXPECT_FALSE(IsTiedName("model.encoder.language_model.layers.0.layer_scalar"))
+      << "encoder scalars are tensors of their own";
 }
 
 TEST_F(CheckTensorsTest, LoadingRefusesVectorsThatAreNotFinite) {
   const auto kernels = MakeRefKernels({});
   ASSERT_TRUE(LoadWeights(Files(), config_, *kernels, {}));
-  for (const char* name : {"model.decoder.norm.weight", "model.decoder.layers.0.self_attn.q_norm.weight",
-                           "model.decoder.layers.1.router.per_expert_scale", "model.encoder.language_model.layers.1.layer_scalar"}) {
+  for (const char* name :
+       {"model.decoder.norm.weight", "model.decoder.layers.0.self_attn.q_norm.weight",
+        "model.decoder.layers.1.router.per_expert_scale", "model.encoder.language_model.layers.1.layer_scalar"}) {
     for (const char* dtype : {"F32", "BF16"}) {
       for (float value : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
         const Tensor before = std::exchange(tensors_[name], {dtype, tensors_[name].shape, value});
@@ -254,7 +267,9 @@ TEST_F(CheckTensorsTest, LoadingFillsEveryFieldWithItsTensor) {
   });
   ASSERT_TRUE(weights) << weights.error().message;
   EXPECT_EQ(reported, PlannedWeightBytes(files, config_, *kernels));
-  const auto expect = [&](const Weight& weight, const std::string& name) { EXPECT_EQ(weight.Vector()[0], tensors_[name].value) << name; };
+  const auto expect = [&](const Weight& weight, const std::string& name) {
+    EXPECT_EQ(weight.Vector()[0], tensors_[name].value) << name;
+  };
   expect(weights->embedding, "model.decoder.embed_tokens.weight");
   expect(weights->final_norm, "model.decoder.norm.weight");
   expect(weights->self_conditioning.down, "model.decoder.self_conditioning.down_proj.weight");

@@ -22,17 +22,24 @@ class IdleKernels : public Kernels {
   void Linear(Matrix, const Weight&, Matrix) override { Called<int>("Linear"); }
   void AddRmsNorm(Matrix, Matrix) override { Called<int>("AddRmsNorm"); }
   void NormAdd(Matrix, const Weight&, Matrix) override { Called<int>("NormAdd"); }
-  void ProjectQkv(Matrix, const QkvWeights&, const QkvShape&, const Rotary&, std::span<const KvTarget>, Matrix) override {
+  void ProjectQkv(Matrix, const QkvWeights&, const QkvShape&, const Rotary&, std::span<const KvTarget>,
+                  Matrix) override {
     Called<int>("ProjectQkv");
   }
   void Attend(std::span<const AttentionSpan>, const QkvShape&, Matrix, Matrix) override { Called<int>("Attend"); }
   void GatedMlp(Matrix, const MlpWeights&, Matrix) override { Called<int>("GatedMlp"); }
   void Route(Matrix, const RouterWeights&, int64_t, Routes&) override { Called<int>("Route"); }
   void Experts(Matrix, const ExpertWeights&, const Routes&, Matrix) override { Called<int>("Experts"); }
-  void JoinBranches(Matrix, Matrix, const BranchNorms&, std::span<const float>, Matrix) override { Called<int>("JoinBranches"); }
+  void JoinBranches(Matrix, Matrix, const BranchNorms&, std::span<const float>, Matrix) override {
+    Called<int>("JoinBranches");
+  }
   std::unique_ptr<HeadScratch> MakeHeadScratch() override { return std::make_unique<HeadScratch>(); }
-  void Denoise(Matrix, const Weight&, const HeadParams&, HeadScratch&, std::span<HeadRow>, Matrix) override { Called<int>("Denoise"); }
-  void Sample(HeadScratch&, std::span<const int32_t>, std::span<const double>, std::span<int32_t>) override { Called<int>("Sample"); }
+  void Denoise(Matrix, const Weight&, const HeadParams&, HeadScratch&, std::span<HeadRow>, Matrix) override {
+    Called<int>("Denoise");
+  }
+  void Sample(HeadScratch&, std::span<const int32_t>, std::span<const double>, std::span<int32_t>) override {
+    Called<int>("Sample");
+  }
   void Logits(Matrix, const Weight&, float, Matrix) override { Called<int>("Logits"); }
   void SoftEmbed(Matrix, const Weight&, float, Matrix) override { Called<int>("SoftEmbed"); }
 

@@ -256,7 +256,7 @@ template <int64_t Panels>
 HWY_INLINE void AddFewPanels(const float* a, const uint8_t* id, int64_t count, const float* b, int64_t panel_stride, float* sums) {
   const TileTag d;
   constexpr int64_t kVectors = kPanel / kLanes > 0 ? kPanel / kLanes : 1;
-  hn::Vec<TileTag> sum[Panels * kVectors];
+  hn::Vec<TileTag> sum[static_cast<size_t>(Panels * kVectors)];
   for (int64_t v = 0; v < Panels * kVectors; ++v) sum[v] = hn::LoadU(d, sums + v * kLanes);
   for (int64_t i = 0; i < count; ++i) {
     const auto weight = hn::Set(d, a[id[i]]);

@@ -1,0 +1,2 @@
+# Targets of src/model.
+dgemma_fuzz(config_fuzz SOURCES config_fuzz.cc DEPENDS dgemma_model)
