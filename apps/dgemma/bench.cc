@@ -244,6 +244,7 @@ void AddBench(CLI::App& app, Program& program) {
       "early stop).");
   auto arguments = std::make_shared<BenchArguments>();
   verb->add_option("model", arguments->source.model, "the model's folder; without it the embedded model")
+      ->check(NotEmpty)
       ->type_name("MODEL");
   verb->add_option_function<std::string>(
           "-r,--repetitions",

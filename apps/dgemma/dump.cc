@@ -4,6 +4,8 @@
 
 #include <CLI/CLI.hpp>
 #include <boost/json/value.hpp>
+#include <algorithm>
+#include <cmath>
 #include <map>
 #include <memory>
 
@@ -69,7 +71,8 @@ class LayerKeeper final : public ForwardObserver {
   void Keep(const std::string& name, Matrix value) {
     std::vector<float> values(static_cast<size_t>(value.rows * value.cols));
     kernels_.Download(value, values);
-    results_.PutFloats(name, {1, static_cast<uint64_t>(value.rows), static_cast<uint64_t>(value.cols)}, std::move(values));
+    results_.PutFloats(name, {1, static_cast<uint64_t>(value.rows), static_cast<uint64_t>(value.cols)},
+                       std::move(values));
   }
 
   Kernels& kernels_;
@@ -92,7 +95,8 @@ Result<IdTable> ReadIds(const CheckpointFiles& files, const std::string& name, i
   DG_TRY(const std::vector<int64_t> values, ReadIntegers(tensor));
   IdTable table{static_cast<int64_t>(tensor.shape[0]), static_cast<int64_t>(tensor.shape[1]), {}};
   for (int64_t id : values) {
-    if (id < 0 || id >= vocab) return Fail(StatusCode::kInvalidFile, fmt::format("{}: id {} is not in the vocabulary", name, id));
+    if (id < 0 || id >= vocab)
+      return Fail(StatusCode::kInvalidFile, fmt::format("{}: id {} is not in the vocabulary", name, id));
     table.ids.push_back(static_cast<int32_t>(id));
   }
   return table;
@@ -101,7 +105,8 @@ Result<IdTable> ReadIds(const CheckpointFiles& files, const std::string& name, i
 void KeepLogits(const Model& model, Matrix hidden, const std::string& name, Results& results) {
   const int64_t vocab = model.config.vocab;
   std::vector<float> logits(static_cast<size_t>(hidden.rows * vocab));
-  model.kernels.Logits(hidden, model.weights.embedding, static_cast<float>(model.config.softcap), {logits.data(), hidden.rows, vocab, vocab});
+  model.kernels.Logits(hidden, model.weights.embedding, static_cast<float>(model.config.softcap),
+                       {logits.data(), hidden.rows, vocab, vocab});
   results.PutFloats(name, {1, static_cast<uint64_t>(hidden.rows), static_cast<uint64_t>(vocab)}, std::move(logits));
 }
 
@@ -120,7 +125,8 @@ void KeepCache(const Model& model, const KvCache& cache, Results& results) {
         }
       }
     }
-    const std::vector<uint64_t> shape = {1, static_cast<uint64_t>(store.kv_heads), static_cast<uint64_t>(kept), static_cast<uint64_t>(store.head_size)};
+    const std::vector<uint64_t> shape = {1, static_cast<uint64_t>(store.kv_heads), static_cast<uint64_t>(kept),
+                                         static_cast<uint64_t>(store.head_size)};
     results.PutFloats(fmt::format("cache.{}.k", l), shape, std::move(k));
     results.PutFloats(fmt::format("cache.{}.v", l), shape, std::move(v));
   }
@@ -129,10 +135,17 @@ void KeepCache(const Model& model, const KvCache& cache, Results& results) {
 Result<void> DumpPasses(const Model& model, const CheckpointFiles& in, Results& results) {
   DG_TRY(const IdTable ids, ReadIds(in, "ids", model.config.vocab));
   if (ids.batch != 1) return Fail(StatusCode::kUnsupported, "ids: one row only (use --generate for batches)");
-  DG_TRY(Activations activations, Activations::Create(model.config, std::max(ids.columns, model.config.canvas), 1, model.kernels));
+  if (ids.columns > model.config.max_positions) {
+    return Fail(StatusCode::kInvalidFile,
+                fmt::format("ids: {} tokens exceed the model's {} positions", ids.columns, model.config.max_positions));
+  }
+  DG_TRY(Activations activations,
+         Activations::Create(model.config, std::max(ids.columns, model.config.canvas), 1, model.kernels));
   DG_TRY(KvCache cache, KvCache::Create(model.config, ids.columns, ids.columns, model.kernels));
   LayerKeeper encoder(model.kernels, results, "encoder.", false);
-  DG_TRY(const Matrix prompt_hidden, Forward(model, activations, {{{SegmentKind::kPrompt, &cache, ids.ids, 0, {}, HiddenRows::kAll}}, {}}, &encoder));
+  DG_TRY(
+      const Matrix prompt_hidden,
+      Forward(model, activations, {{{SegmentKind::kPrompt, &cache, ids.ids, 0, {}, HiddenRows::kAll}}, {}}, &encoder));
   KeepLogits(model, prompt_hidden, "ar_logits", results);
   KeepCache(model, cache, results);
   if (!in.HasTensor("canvas")) return {};
@@ -147,11 +160,17 @@ Result<void> DumpPasses(const Model& model, const CheckpointFiles& in, Results& 
     DG_TRY(const TensorBytes tensor, in.Tensor("self_conditioning_logits"));
     DG_TRY(std::vector<float> logits, ReadNumbers(tensor));
     if (std::ssize(logits) != canvas.columns * model.config.vocab) {
-      return Fail(StatusCode::kInvalidFile, fmt::format("self_conditioning_logits: must have the shape [1, {}, {}]", canvas.columns, model.config.vocab));
+      return Fail(StatusCode::kInvalidFile, fmt::format("self_conditioning_logits: must have the shape [1, {}, {}]",
+                                                        canvas.columns, model.config.vocab));
     }
-    DG_TRY(soft_memory, model.kernels.Allocate(canvas.columns * model.config.width * static_cast<int64_t>(sizeof(float))));
+    if (!std::all_of(logits.begin(), logits.end(), [](float logit) { return std::isfinite(logit); })) {
+      return Fail(StatusCode::kInvalidFile, "self_conditioning_logits: hold NaN or infinity");
+    }
+    DG_TRY(soft_memory,
+           model.kernels.Allocate(canvas.columns * model.config.width * static_cast<int64_t>(sizeof(float))));
     segment.soft = {soft_memory.Floats(), canvas.columns, model.config.width, model.config.width};
-    model.kernels.SoftEmbed({logits.data(), canvas.columns, model.config.vocab, model.config.vocab}, model.weights.embedding, model.embed_scale, segment.soft);
+    model.kernels.SoftEmbed({logits.data(), canvas.columns, model.config.vocab, model.config.vocab},
+                            model.weights.embedding, model.embed_scale, segment.soft);
   }
   LayerKeeper decoder(model.kernels, results, "", true);
   DG_TRY(const Matrix hidden, Forward(model, activations, {{segment}, {}}, &decoder));
@@ -202,7 +221,9 @@ class RowRecord final : public GenerationObserver {
                             {canvas.accepted().begin(), canvas.accepted().end()},
                             {canvas.entropy().begin(), canvas.entropy().end()}});
   }
-  void OnTokens(std::span<const int32_t> canvas, std::span<const int32_t>) override { canvases.emplace_back(canvas.begin(), canvas.end()); }
+  void OnTokens(std::span<const int32_t> canvas, std::span<const int32_t>) override {
+    canvases.emplace_back(canvas.begin(), canvas.end());
+  }
 
   std::vector<std::vector<Step>> steps;  // [canvas][step]
   std::vector<std::vector<int32_t>> canvases;
@@ -213,8 +234,12 @@ class LaterNoise final : public Noise {
  public:
   LaterNoise(const Noise& noise, int32_t first_canvas) : noise_(noise), first_(first_canvas) {}
   int32_t StartToken(int32_t canvas, int32_t row) const override { return noise_.StartToken(first_ + canvas, row); }
-  double SampleUniform(int32_t canvas, int32_t step, int32_t row) const override { return noise_.SampleUniform(first_ + canvas, step, row); }
-  int32_t RenoiseToken(int32_t canvas, int32_t step, int32_t row) const override { return noise_.RenoiseToken(first_ + canvas, step, row); }
+  double SampleUniform(int32_t canvas, int32_t step, int32_t row) const override {
+    return noise_.SampleUniform(first_ + canvas, step, row);
+  }
+  int32_t RenoiseToken(int32_t canvas, int32_t step, int32_t row) const override {
+    return noise_.RenoiseToken(first_ + canvas, step, row);
+  }
 
  private:
   const Noise& noise_;
@@ -223,7 +248,8 @@ class LaterNoise final : public Noise {
 
 /// Transformers keeps denoising a row whose text has ended while other rows of the batch go on, behind padding in place of its canvases.
 /// `plan` is the row's plan, `padded` the row's prompt and new tokens with that padding. Nothing of it reaches the sequences.
-Result<void> DenoiseEndedRow(PassRunner& runner, GenerationPlan plan, std::span<const int32_t> padded, int64_t canvases, RowRecord& record) {
+Result<void> DenoiseEndedRow(PassRunner& runner, GenerationPlan plan, std::span<const int32_t> padded, int64_t canvases,
+                             RowRecord& record) {
   const int64_t rows = plan.model->config.canvas, prompt = std::ssize(plan.prompt);
   const Noise& noise = *plan.noise;
   plan.options.max_new_tokens = rows;
@@ -242,7 +268,8 @@ Result<void> DenoiseEndedRow(PassRunner& runner, GenerationPlan plan, std::span<
 }
 
 /// canvas.c.step.s.{argmax, accepted, entropy} [B, C]: a row that had stopped earlier keeps its last step, as in Transformers.
-void KeepSteps(const std::vector<std::unique_ptr<RowRecord>>& rows, int64_t canvas_rows, int32_t pad, Results& results) {
+void KeepSteps(const std::vector<std::unique_ptr<RowRecord>>& rows, int64_t canvas_rows, int32_t pad,
+               Results& results) {
   size_t canvases = 0;
   for (const auto& row : rows) canvases = std::max(canvases, row->steps.size());
   const auto width = static_cast<size_t>(canvas_rows);
@@ -254,8 +281,10 @@ void KeepSteps(const std::vector<std::unique_ptr<RowRecord>>& rows, int64_t canv
       std::vector<float> entropy;
       for (const auto& row : rows) {
         const bool ran = c < row->steps.size();
-        const RowRecord::Step step = ran ? row->steps[c][std::min(s, row->steps[c].size() - 1)]
-                                         : RowRecord::Step{std::vector<int32_t>(width, pad), std::vector<uint8_t>(width, 0), std::vector<float>(width, 0.0f)};
+        const RowRecord::Step step =
+            ran ? row->steps[c][std::min(s, row->steps[c].size() - 1)]
+                : RowRecord::Step{std::vector<int32_t>(width, pad), std::vector<uint8_t>(width, 0),
+                                  std::vector<float>(width, 0.0f)};
         argmax.insert(argmax.end(), step.argmax.begin(), step.argmax.end());
         accepted.insert(accepted.end(), step.accepted.begin(), step.accepted.end());
         entropy.insert(entropy.end(), step.entropy.begin(), step.entropy.end());
@@ -268,19 +297,26 @@ void KeepSteps(const std::vector<std::unique_ptr<RowRecord>>& rows, int64_t canv
   }
 }
 
-Result<void> DumpGeneration(const Model& model, const CheckpointFiles& in, const ReplayOptions& options, Results& results) {
+Result<void> DumpGeneration(const Model& model, const CheckpointFiles& in, const ReplayOptions& options,
+                            Results& results) {
   const Config& config = model.config;
   DG_TRY(const IdTable prompt, ReadIds(in, "prompt", config.vocab));
   IdTable mask{prompt.batch, prompt.columns, std::vector<int32_t>(prompt.ids.size(), 1)};
   if (in.HasTensor("attention_mask")) {
     DG_TRY(mask, ReadIds(in, "attention_mask", 2));
-    if (mask.ids.size() != prompt.ids.size()) return Fail(StatusCode::kInvalidFile, "attention_mask: its shape differs from the prompt's");
+    if (mask.ids.size() != prompt.ids.size())
+      return Fail(StatusCode::kInvalidFile, "attention_mask: its shape differs from the prompt's");
   }
   std::vector<int32_t> start;
   if (in.HasTensor("start_canvas")) {
     DG_TRY(IdTable table, ReadIds(in, "start_canvas", config.vocab));
-    if (std::ssize(table.ids) != prompt.batch * config.canvas) return Fail(StatusCode::kInvalidFile, "start_canvas: wrong shape");
+    if (std::ssize(table.ids) != prompt.batch * config.canvas)
+      return Fail(StatusCode::kInvalidFile, "start_canvas: wrong shape");
     start = std::move(table.ids);
+  }
+  if (prompt.columns + options.canvases * config.canvas > config.max_positions) {
+    return Fail(StatusCode::kInvalidFile, fmt::format("prompt: {} tokens and {} canvases exceed the model's {} positions",
+                                                      prompt.columns, options.canvases, config.max_positions));
   }
   const int64_t context = prompt.columns + (options.canvases + 1) * config.canvas;
   const int64_t rows = prompt.batch * (prompt.columns + config.canvas);
@@ -293,7 +329,8 @@ Result<void> DumpGeneration(const Model& model, const CheckpointFiles& in, const
   std::vector<GenerationPlan> plans;
   std::vector<Story> stories;
   for (int64_t row = 0; row < prompt.batch; ++row) {
-    const auto all = std::span(prompt.ids).subspan(static_cast<size_t>(row * prompt.columns), static_cast<size_t>(prompt.columns));
+    const auto all =
+        std::span(prompt.ids).subspan(static_cast<size_t>(row * prompt.columns), static_cast<size_t>(prompt.columns));
     const auto real = std::span(mask.ids).subspan(static_cast<size_t>(row * prompt.columns), all.size());
     const auto padding = std::find(real.begin(), real.end(), 1) - real.begin();
     if (std::find(real.begin() + padding, real.end(), 0) != real.end()) {
@@ -316,7 +353,9 @@ Result<void> DumpGeneration(const Model& model, const CheckpointFiles& in, const
     plan.options = options.generate;
     plan.chunk_rows = std::max(prompt.columns, config.canvas);
     plan.soft_memory = {soft.back().Floats(), config.canvas, config.width, config.width};
-    if (!start.empty()) plan.start_canvas = std::span(start).subspan(static_cast<size_t>(row * config.canvas), static_cast<size_t>(config.canvas));
+    if (!start.empty())
+      plan.start_canvas =
+          std::span(start).subspan(static_cast<size_t>(row * config.canvas), static_cast<size_t>(config.canvas));
     plans.push_back(plan);
     stories.push_back(GenerateByDiffusion(plan, outcomes[static_cast<size_t>(row)]));
   }
@@ -328,7 +367,8 @@ Result<void> DumpGeneration(const Model& model, const CheckpointFiles& in, const
   std::vector<float> tokens_per_forward;
   for (size_t row = 0; row < stories.size(); ++row) {
     DG_CHECK_OK(stories[row].outcome());
-    const auto shaped = AsTransformers(records[row]->canvases, canvases, config.canvas, options.generate.stop_tokens, options.pad_token, outcomes[row].denoise_passes);
+    const auto shaped = AsTransformers(records[row]->canvases, canvases, config.canvas, options.generate.stop_tokens,
+                                       options.pad_token, outcomes[row].denoise_passes);
     const auto begin = prompt.ids.begin() + static_cast<int64_t>(row) * prompt.columns;
     sequences.insert(sequences.end(), begin, begin + prompt.columns);
     sequences.insert(sequences.end(), shaped.new_tokens.begin(), shaped.new_tokens.end());
@@ -358,7 +398,7 @@ Result<void> Dump(const DumpArguments& arguments) {
   DG_TRY(const LoadedModel loaded, LoadModel(files, std::move(config), options));
   Results results;
   DG_CHECK_OK(At(arguments.in, arguments.generate.empty() ? DumpPasses(*loaded.model, in, results)
-                                                           : DumpGeneration(*loaded.model, in, replay, results)));
+                                                          : DumpGeneration(*loaded.model, in, replay, results)));
   return results.Write(arguments.out);
 }
 
@@ -368,11 +408,16 @@ void AddDump(CLI::App& app, Program& program) {
   auto arguments = std::make_shared<DumpArguments>();
   CLI::App* verb = app.add_subcommand("dump", "Write intermediate results as safetensors, to compare engines");
   verb->add_option("MODEL", arguments->model, "folder of the checkpoint")->required();
-  verb->add_option("--in", arguments->in, "safetensors with ids [1,T], optional canvas [1,C] and self_conditioning_logits [1,C,V]; "
-                                          "with --generate: prompt [B,T], optional attention_mask, the recorded draws")->required();
-  verb->add_option("--out", arguments->out, "safetensors to write: cache.l.k/v, encoder.layer.l, ar_logits, x0, layer.l, logits; "
-                                            "with --generate: sequences, tokens_per_forward, canvas.c.step.s.{argmax,accepted,entropy}")->required();
-  verb->add_option("--generate", arguments->generate, "JSON options of a generation to replay (max_denoising_steps, t_min, ...)");
+  verb->add_option("--in", arguments->in,
+                   "safetensors with ids [1,T], optional canvas [1,C] and self_conditioning_logits [1,C,V]; "
+                   "with --generate: prompt [B,T], optional attention_mask, the recorded draws")
+      ->required();
+  verb->add_option("--out", arguments->out,
+                   "safetensors to write: cache.l.k/v, encoder.layer.l, ar_logits, x0, layer.l, logits; "
+                   "with --generate: sequences, tokens_per_forward, canvas.c.step.s.{argmax,accepted,entropy}")
+      ->required();
+  verb->add_option("--generate", arguments->generate,
+                   "JSON options of a generation to replay (max_denoising_steps, t_min, ...)");
   AddBackendFlag(*verb, arguments->backend);
   verb->add_option("-t,--threads", arguments->threads, "threads (default: all cores)")->check(CLI::Range(1, 1024));
   AddCommonFlags(*verb, program);

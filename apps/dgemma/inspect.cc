@@ -188,7 +188,9 @@ void AddInspect(CLI::App& app, Program& program) {
       "Examples:\n  dgemma inspect embedded\n  dgemma inspect DIR --tensors\n  dgemma inspect DIR --ctx 4096 --json");
   auto source = std::make_shared<ModelSource>();
   auto form = std::make_shared<Form>(Form::kSummary);
-  verb->add_option("model", source->model, "the model's folder; without it the embedded model")->type_name("MODEL");
+  verb->add_option("model", source->model, "the model's folder; without it the embedded model")
+      ->check(NotEmpty)
+      ->type_name("MODEL");
   auto* tensors = verb->add_flag_callback(
       "--tensors", [form] { *form = Form::kTensors; }, "also the tensors: shape, type, bytes, role");
   auto* json = verb->add_flag_callback("--json", [form] { *form = Form::kJson; }, "one JSON object, tensors included");

@@ -1,7 +1,10 @@
 // The program: parses the command line and calls the chosen verb. What a verb does is in the file of its name.
+#include <fcntl.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -58,12 +61,21 @@ int Parse(CLI::App& app, dgemma::Program& program, std::vector<std::string> argu
     program.Fail(verb, {dgemma::StatusCode::kInvalidArgument, message});
     program.exit_code = dgemma::kExitUsage;
   }
+  program.CheckOutput();
   return program.exit_code;
+}
+
+// Standard streams that the caller closed become /dev/null, or the next file opened would take their place.
+void ReserveStandardStreams() {
+  for (int descriptor = 0; descriptor <= 2; ++descriptor) {
+    if (fcntl(descriptor, F_GETFD) < 0 && errno == EBADF) (void)!open("/dev/null", O_RDWR);
+  }
 }
 
 }  // namespace
 
 int main(int count, char** values) {
+  ReserveStandardStreams();
   dgemma::UseUnicodeWidths();
   dgemma::Signals signals;
   dgemma::Program program(signals);

@@ -21,6 +21,8 @@ constexpr int64_t kLongestContext = int64_t{1} << 20;
 
 }  // namespace
 
+std::string NotEmpty(const std::string& text) { return text.empty() ? "the name of the model is empty" : ""; }
+
 void AddBackendFlag(CLI::App& verb, Backend& backend) {
   verb.add_option_function<std::string>(
           "--backend",
@@ -43,6 +45,7 @@ void AddBackendFlag(CLI::App& verb, Backend& backend) {
 void AddLoadFlags(CLI::App& verb, ModelSource& source, ModelFlag flag) {
   if (flag == ModelFlag::kYes) {
     verb.add_option("-m,--model", source.model, "the model's folder; without it the embedded model")
+        ->check(NotEmpty)
         ->type_name("MODEL");
   }
   verb.add_option_function<std::string>(

@@ -40,6 +40,9 @@ Result<std::unique_ptr<Engine>> LoadModel(Program& program, const ModelSource& s
 /// generation_config.json files stop at one canvas.
 GenerateOptions DefaultsOf(const Engine& engine, const ModelSource& source);
 
+/// A check for options that name a model: an empty name is a mistake (an unset variable), not the embedded model.
+std::string NotEmpty(const std::string& text);
+
 /// Adds --backend. `backend` must outlive the verb.
 void AddBackendFlag(CLI::App& verb, Backend& backend);
 

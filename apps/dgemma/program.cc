@@ -3,15 +3,20 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
+#include <system_error>
 
 #include "text/utf8.h"
 
 namespace dgemma {
 namespace {
 
-// One line whatever the text: messages may quote file names.
+constexpr size_t kLongestMessage = 2000;
+
+// One line of bounded length whatever the text: messages may quote file names.
 std::string OneLine(std::string_view text) {
-  std::string line = PrintableText(text);
+  std::string line = PrintableText(text.substr(0, kLongestMessage));
+  if (text.size() > kLongestMessage) line += "...";
   std::ranges::replace(line, '\n', ' ');
   return line;
 }
@@ -24,8 +29,16 @@ void Program::Note(std::string_view line) {
 
 void Program::Fail(std::string_view verb, const Status& status) {
   exit_code = ExitCodeFor(status);
+  complained = true;
   const std::string name = verb.empty() ? "dgemma: " : "dgemma " + std::string(verb) + ": ";
   err.Write(name + OneLine(status.message) + "\n");
+}
+
+void Program::CheckOutput() {
+  if (!out.failed()) return;
+  if (exit_code == kExitOk) exit_code = kExitFailure;
+  if (out.error() == EPIPE || complained) return;
+  Fail("", {StatusCode::kIo, "standard output: " + std::generic_category().message(out.error())});
 }
 
 void AddCommonFlags(CLI::App& verb, Program& program) {

@@ -26,6 +26,7 @@ struct Program {
   ColorWish color = ColorWish::kAuto;
   Loudness loudness = Loudness::kNormal;
   int exit_code = kExitOk;
+  bool complained = false;  ///< a failure has been written
 
   explicit Program(Signals& program_signals, int out_descriptor = 1, int err_descriptor = 2)
       : signals(program_signals), out(out_descriptor), err(err_descriptor) {}
@@ -35,6 +36,8 @@ struct Program {
 
   /// Writes a line for people to standard error, unless quiet. Control characters in it are made visible.
   void Note(std::string_view line);
+  /// After the verb: a refused write to standard output is a failure, and worth words unless the reader went away.
+  void CheckOutput();
   /// Writes "dgemma VERB: message" to standard error and remembers the failure's exit code.
   void Fail(std::string_view verb, const Status& status);
 };

@@ -26,8 +26,8 @@ DGEMMA_API const char* Version();
 // ---- loading ------------------------------------------------------------------------------------------------------------
 
 enum class Backend : uint8_t {
-  kCpu,        ///< blocked, vectorised, threads: for use
-  kReference,  ///< scalar, float64 sums: the specification, for comparing
+  kCpu,            ///< blocked, vectorised, threads: for use
+  kReference,      ///< scalar, float64 sums: the specification, for comparing
   kReferenceBf16,  ///< the same, rounding where Transformers rounds for a bfloat16 model
 };
 
@@ -61,17 +61,17 @@ struct MemoryFile {
 struct MemoryPlan {
   int64_t weights = 0;
   int64_t cache_per_session = 0;
-  int64_t pass = 0;       ///< activations and scratch of the largest pass
+  int64_t pass = 0;  ///< activations and scratch of the largest pass
   int64_t tokenizer = 0;
-  int64_t program = 0;    ///< code, libraries, small tables
+  int64_t program = 0;  ///< code, libraries, small tables
   int64_t Total() const { return weights + cache_per_session + pass + tokenizer + program; }
 };
 
 /// What a checkpoint is, for people and tools.
 struct ModelFacts {
-  std::string name;             ///< folder name, or "embedded"
-  std::string dtype;            ///< "bfloat16" or "float32"
-  std::string backend;          ///< description with instruction set and threads
+  std::string name;     ///< folder name, or "embedded"
+  std::string dtype;    ///< "bfloat16" or "float32"
+  std::string backend;  ///< description with instruction set and threads
   int64_t parameters = 0;
   int64_t layers = 0;
   int64_t width = 0;
@@ -79,7 +79,7 @@ struct ModelFacts {
   int64_t experts = 0;
   int64_t active_experts = 0;
   int64_t canvas_tokens = 0;
-  int64_t context_tokens = 0;   ///< of a session, after EngineOptions
+  int64_t context_tokens = 0;  ///< of a session, after EngineOptions
   bool has_vision = false;
 };
 
@@ -94,14 +94,14 @@ enum class DecodeMode : uint8_t {
 /// Ranges are checked by Generate; each error names the field.
 struct GenerateOptions {
   DecodeMode mode = DecodeMode::kDiffusion;
-  int64_t max_new_tokens = 256;        ///< exact limit on answer tokens; -1: until the end of the text or of the context
-  int32_t steps = 48;                  ///< denoising steps a canvas at most, 1..4096
-  double entropy_bound = 0.1;          ///< nats, > 0; infinity accepts everything
-  double t_min = 0.4, t_max = 0.8;     ///< temperature falls from t_max to nearly t_min; 0 <= t_min <= t_max, t_max > 0
-  int32_t stability = 1;               ///< equal argmax canvases needed before an early stop; 0: no such test
-  double confidence = 0.005;           ///< mean entropy below which a canvas may stop, nats; 0: never stop early
-  double temperature = 0;              ///< autoregressive mode only; 0 is greedy
-  std::vector<int32_t> stop_tokens;    ///< the text ends at the first of these
+  int64_t max_new_tokens = 256;      ///< exact limit on answer tokens; -1: until the end of the text or of the context
+  int32_t steps = 48;                ///< denoising steps a canvas at most, 1..4096
+  double entropy_bound = 0.1;        ///< nats, > 0; infinity accepts everything
+  double t_min = 0.4, t_max = 0.8;   ///< temperature falls from t_max to nearly t_min; 0 <= t_min <= t_max, t_max > 0
+  int32_t stability = 1;             ///< equal argmax canvases needed before an early stop; 0: no such test
+  double confidence = 0.005;         ///< mean entropy below which a canvas may stop, nats; 0: never stop early
+  double temperature = 0;            ///< autoregressive mode only; 0 is greedy
+  std::vector<int32_t> stop_tokens;  ///< the text ends at the first of these
   uint64_t seed = 0;
 };
 
@@ -118,26 +118,26 @@ struct ChatTurn {
 enum class Thinking : uint8_t { kOff, kOn };
 
 struct Request {
-  std::vector<ChatTurn> chat;            ///< either a conversation, formatted with the model's template ...
+  std::vector<ChatTurn> chat;  ///< either a conversation, formatted with the model's template ...
   Thinking thinking = Thinking::kOff;
-  std::vector<int32_t> prompt_tokens;    ///< ... or the exact prompt ids; one of the two must be empty
+  std::vector<int32_t> prompt_tokens;  ///< ... or the exact prompt ids; one of the two must be empty
   std::optional<StartCanvas> start_canvas;
   GenerateOptions options;
-  std::stop_token stop;                  ///< checked at every layer of every pass
+  std::stop_token stop;  ///< checked at every layer of every pass
 };
 
 // ---- answering ----------------------------------------------------------------------------------------------------------
 
 /// The canvas after a denoising step. Views are valid during the call only.
 struct Draft {
-  int32_t canvas = 0;                      ///< from 0
-  int32_t step = 0;                        ///< steps done on this canvas, from 1
-  int32_t steps = 0;                       ///< the limit
+  int32_t canvas = 0;  ///< from 0
+  int32_t step = 0;    ///< steps done on this canvas, from 1
+  int32_t steps = 0;   ///< the limit
   double temperature = 0;
-  double mean_entropy = 0;                 ///< nats
-  std::span<const int32_t> tokens;         ///< argmax of every position
-  std::span<const uint8_t> accepted;       ///< 1: taken as certain in this step; 0: will be noise again
-  std::span<const float> entropy;          ///< nats
+  double mean_entropy = 0;            ///< nats
+  std::span<const int32_t> tokens;    ///< argmax of every position
+  std::span<const uint8_t> accepted;  ///< 1: taken as certain in this step; 0: will be noise again
+  std::span<const float> entropy;     ///< nats
 };
 
 /// Receives what happens during Generate, on the calling thread. Override what you need.
@@ -164,11 +164,11 @@ DGEMMA_API const char* Name(FinishReason reason);
 /// Honest figures of one Generate. Canvas tokens and answer tokens are never mixed.
 struct Figures {
   int64_t prompt_tokens = 0;
-  int64_t cached_tokens = 0;       ///< of the prompt, found in the session's cache
-  int64_t answer_tokens = 0;       ///< up to and without the stop token
+  int64_t cached_tokens = 0;  ///< of the prompt, found in the session's cache
+  int64_t answer_tokens = 0;  ///< up to and without the stop token
   int64_t canvases = 0;
   int64_t denoise_passes = 0;
-  int64_t commit_passes = 0;       ///< passes that only committed (0 when merged)
+  int64_t commit_passes = 0;  ///< passes that only committed (0 when merged)
   double prefill_seconds = 0;
   double first_draft_seconds = 0;  ///< from the call to the first draft
   double first_text_seconds = 0;   ///< from the call to the first final text (TTFT)

@@ -12,15 +12,15 @@ namespace dgemma {
 
 /// What kind of failure a Status reports. The kinds matter to callers (exit codes, HTTP codes); the message is for people.
 enum class StatusCode {
-  kInvalidArgument,     ///< a caller's option or request is out of range or contradictory
-  kInvalidFile,         ///< a file's bytes break a rule of its format (truncated, malformed, hostile)
-  kNotFound,            ///< a file, folder or tensor that has to exist does not
-  kUnsupported,         ///< valid, but not something this build can do
-  kResourceExhausted,   ///< memory, context or a limit would be exceeded
-  kCancelled,           ///< the caller asked to stop
-  kNonFinite,           ///< the model produced NaN or infinity
-  kIo,                  ///< the operating system refused a read or write
-  kInternal,            ///< a broken invariant of our own: a bug
+  kInvalidArgument,    ///< a caller's option or request is out of range or contradictory
+  kInvalidFile,        ///< a file's bytes break a rule of its format (truncated, malformed, hostile)
+  kNotFound,           ///< a file, folder or tensor that has to exist does not
+  kUnsupported,        ///< valid, but not something this build can do
+  kResourceExhausted,  ///< memory, context or a limit would be exceeded
+  kCancelled,          ///< the caller asked to stop
+  kNonFinite,          ///< the model produced NaN or infinity
+  kIo,                 ///< the operating system refused a read or write
+  kInternal,           ///< a broken invariant of our own: a bug
 };
 
 /// A failure. Message form: "<file or field>: <what is wrong> (<rule>)", one line, no trailing newline.

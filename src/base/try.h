@@ -15,8 +15,9 @@
   declaration = *std::move(DG_CONCAT(dg_result_, __LINE__))
 
 /// `DG_CHECK_OK(Validate(x));` for a Result<void>: returns its Status to the caller when it failed.
-#define DG_CHECK_OK(expression)                                                  \
-  do {                                                                           \
-    auto dg_status = (expression);                                               \
-    if (!dg_status) [[unlikely]] return std::unexpected(std::move(dg_status).error()); \
+#define DG_CHECK_OK(expression)                             \
+  do {                                                      \
+    auto dg_status = (expression);                          \
+    if (!dg_status) [[unlikely]]                            \
+      return std::unexpected(std::move(dg_status).error()); \
   } while (false)

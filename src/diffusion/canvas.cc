@@ -55,8 +55,10 @@ Result<void> Canvas::Step(const Predictions& predictions) {
   DG_CHECK_OK(ReadRows(predictions));
   AcceptByEntropy(entropy_, rules_.entropy_bound, accepted_);
   SampleAccepted(predictions);
-  for (int32_t row = 0; row < std::ssize(tokens_); ++row) {  // everything else becomes noise again, also what was accepted before
-    if (!accepted_[static_cast<size_t>(row)]) tokens_[static_cast<size_t>(row)] = noise_.RenoiseToken(number_, step_, row);
+  for (int32_t row = 0; row < std::ssize(tokens_);
+       ++row) {  // everything else becomes noise again, also what was accepted before
+    if (!accepted_[static_cast<size_t>(row)])
+      tokens_[static_cast<size_t>(row)] = noise_.RenoiseToken(number_, step_, row);
   }
   for (int64_t row = 0; row < soft_.rows; ++row) std::copy_n(predictions.soft.Row(row), soft_.cols, soft_.Row(row));
   ++step_;

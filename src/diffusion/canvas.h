@@ -26,9 +26,9 @@ struct DenoiseRules {
 struct Predictions {
   Kernels* kernels = nullptr;
   HeadScratch* scratch = nullptr;
-  int32_t first_row = 0;               ///< of this canvas in the head's rows
-  std::span<const HeadRow> rows;       ///< [C]
-  Matrix soft;                         ///< [C, D] soft embeddings of these predictions
+  int32_t first_row = 0;          ///< of this canvas in the head's rows
+  std::span<const HeadRow> rows;  ///< [C]
+  Matrix soft;                    ///< [C, D] soft embeddings of these predictions
 };
 
 class Canvas {
@@ -38,13 +38,15 @@ class Canvas {
   Canvas(int32_t number, int64_t rows, const DenoiseRules& rules, const Noise& noise, Matrix soft_memory,
          std::span<const int32_t> start = {});
 
-  std::span<const int32_t> tokens() const { return tokens_; }      ///< input of the next step
-  std::span<const int32_t> argmax() const { return argmax_; }      ///< best guess so far; the result once done
+  std::span<const int32_t> tokens() const { return tokens_; }  ///< input of the next step
+  std::span<const int32_t> argmax() const { return argmax_; }  ///< best guess so far; the result once done
   std::span<const uint8_t> accepted() const { return accepted_; }
   std::span<const float> entropy() const { return entropy_; }
   double mean_entropy() const { return mean_entropy_; }
-  Matrix soft() const { return step_ == 0 && !given_soft_ ? Matrix{} : soft_; }  ///< self-conditioning input; no data in the first step
-  void GiveSoft() { given_soft_ = true; }                          ///< soft_memory already holds start embeddings
+  Matrix soft() const {
+    return step_ == 0 && !given_soft_ ? Matrix{} : soft_;
+  }                                        ///< self-conditioning input; no data in the first step
+  void GiveSoft() { given_soft_ = true; }  ///< soft_memory already holds start embeddings
   int32_t number() const { return number_; }
   int32_t steps_done() const { return step_; }
   float temperature() const { return rules_.schedule.At(step_); }  ///< of the next step

@@ -18,7 +18,8 @@ namespace dgemma {
 class EngineImpl final : public Engine {
  public:
   /// Checks, plans, packs. `name` is what errors and facts say.
-  static Result<std::unique_ptr<Engine>> Build(std::string name, const CheckpointFiles& files, const EngineOptions& options);
+  static Result<std::unique_ptr<Engine>> Build(std::string name, const CheckpointFiles& files,
+                                               const EngineOptions& options);
 
   const ModelFacts& facts() const override { return facts_; }
   const MemoryPlan& plan() const override { return plan_; }

@@ -57,8 +57,10 @@ bool Keep(const GenerationPlan& plan, std::span<const int32_t> canvas, Generatio
   kept = std::min(kept, room);
   result.tokens.insert(result.tokens.end(), canvas.begin(), canvas.begin() + kept);
   plan.observer->OnTokens(canvas, canvas.first(static_cast<size_t>(kept)));
-  if (over) result.finish = FinishReason::kLength;
-  else if (stop != canvas.end()) result.finish = FinishReason::kStop;
+  if (over)
+    result.finish = FinishReason::kLength;
+  else if (stop != canvas.end())
+    result.finish = FinishReason::kStop;
   return over || stop != canvas.end();
 }
 
@@ -95,7 +97,8 @@ Story GenerateByDiffusion(GenerationPlan plan, GenerationResult& result) {
       job.segments = {TakeSegment(plan, pending, chunk)};
       DG_CO_CHECK_OK(co_await job);
       result.commit_passes += pending.kind == SegmentKind::kCommit;
-      if (pending.kind == SegmentKind::kPrompt) plan.observer->OnPrefill(plan.cache->end() - plan.cache->begin(), std::ssize(plan.prompt));
+      if (pending.kind == SegmentKind::kPrompt)
+        plan.observer->OnPrefill(plan.cache->end() - plan.cache->begin(), std::ssize(plan.prompt));
     }
     if (plan.cache->end() + std::ssize(pending.tokens) + canvas_rows > plan.cache->context()) {
       result.finish = FinishReason::kContext;
@@ -103,8 +106,8 @@ Story GenerateByDiffusion(GenerationPlan plan, GenerationResult& result) {
     }
 
     const bool first = result.canvases == 0;
-    Canvas canvas(static_cast<int32_t>(result.canvases), canvas_rows, RulesOf(plan.options), *plan.noise, plan.soft_memory,
-                  first ? plan.start_canvas : std::span<const int32_t>{});
+    Canvas canvas(static_cast<int32_t>(result.canvases), canvas_rows, RulesOf(plan.options), *plan.noise,
+                  plan.soft_memory, first ? plan.start_canvas : std::span<const int32_t>{});
     if (first && plan.start_soft) canvas.GiveSoft();
     ++result.canvases;
     while (!canvas.done()) {
@@ -132,7 +135,8 @@ Story GenerateAutoregressively(GenerationPlan plan, GenerationResult& result) {
     job.segments = {TakeSegment(plan, pending, chunk)};
     if (pending.tokens.empty()) job.segments.back().hidden = HiddenRows::kLast;
     DG_CO_CHECK_OK(co_await job);
-    if (job.segments.back().kind == SegmentKind::kPrompt) plan.observer->OnPrefill(plan.cache->end() - plan.cache->begin(), std::ssize(plan.prompt));
+    if (job.segments.back().kind == SegmentKind::kPrompt)
+      plan.observer->OnPrefill(plan.cache->end() - plan.cache->begin(), std::ssize(plan.prompt));
     if (!pending.tokens.empty()) continue;
     if (!std::all_of(job.logits.begin(), job.logits.end(), [](float logit) { return std::isfinite(logit); })) {
       co_return Fail(StatusCode::kNonFinite, "logits: NaN or infinity");

@@ -25,16 +25,16 @@ class GenerationObserver {
 /// Everything a story needs, fixed before it starts. Pointers outlive the story.
 struct GenerationPlan {
   const Model* model = nullptr;
-  KvCache* cache = nullptr;             ///< holds the first cache->end() - cache->begin() prompt tokens already
-  std::span<const int32_t> prompt;      ///< the whole prompt
+  KvCache* cache = nullptr;         ///< holds the first cache->end() - cache->begin() prompt tokens already
+  std::span<const int32_t> prompt;  ///< the whole prompt
   const Noise* noise = nullptr;
   GenerationObserver* observer = nullptr;
   GenerateOptions options;
   CommitMode commit = CommitMode::kMerged;
   int64_t chunk_rows = 256;
-  Matrix soft_memory;                   ///< [C, D]
+  Matrix soft_memory;  ///< [C, D]
   std::span<const int32_t> start_canvas;
-  bool start_soft = false;              ///< soft_memory holds start embeddings for the first canvas
+  bool start_soft = false;  ///< soft_memory holds start embeddings for the first canvas
   std::stop_token stop;
 };
 

@@ -15,7 +15,9 @@ namespace {
 
 Result<GenerationConfig> ReadGenerationConfig(const CheckpointFiles& files) {
   const auto text = files.Text("generation_config.json");
-  if (!text) return text.error().code == StatusCode::kNotFound ? Result<GenerationConfig>(GenerationConfig{}) : std::unexpected(text.error());
+  if (!text)
+    return text.error().code == StatusCode::kNotFound ? Result<GenerationConfig>(GenerationConfig{})
+                                                      : std::unexpected(text.error());
   return At("generation_config.json", ParseGenerationConfig(*text));
 }
 
@@ -29,11 +31,14 @@ Result<Tokenizer> ReadTokenizer(const CheckpointFiles& files, const Config& conf
   return tokenizer;
 }
 
-ModelFacts FactsOf(std::string name, const CheckpointFiles& files, const Config& config, const Kernels& kernels, int64_t context) {
+ModelFacts FactsOf(std::string name, const CheckpointFiles& files, const Config& config, const Kernels& kernels,
+                   int64_t context) {
   ModelFacts facts;
   facts.name = std::move(name);
   const auto embedding = files.Tensor("model.decoder.embed_tokens.weight");
-  facts.dtype = !embedding || embedding->dtype == DType::kF32 ? "float32" : embedding->dtype == DType::kBF16 ? "bfloat16" : "float16";
+  facts.dtype = !embedding || embedding->dtype == DType::kF32 ? "float32"
+                : embedding->dtype == DType::kBF16            ? "bfloat16"
+                                                              : "float16";
   facts.backend = kernels.Description();
   for (const TensorSpec& spec : ListTensors(config)) facts.parameters += static_cast<int64_t>(spec.Values());
   facts.layers = std::ssize(config.layers);
@@ -49,7 +54,8 @@ ModelFacts FactsOf(std::string name, const CheckpointFiles& files, const Config&
 
 }  // namespace
 
-Result<std::unique_ptr<Engine>> EngineImpl::Build(std::string name, const CheckpointFiles& files, const EngineOptions& wish) {
+Result<std::unique_ptr<Engine>> EngineImpl::Build(std::string name, const CheckpointFiles& files,
+                                                  const EngineOptions& wish) {
   DG_TRY(Config config, ReadConfig(files));
   DG_TRY(const GenerationConfig generation, ReadGenerationConfig(files));
 
@@ -82,7 +88,8 @@ Result<std::unique_ptr<Engine>> Engine::Load(const std::string& folder, const En
   });
 }
 
-Result<std::unique_ptr<Engine>> Engine::FromMemory(std::string name, std::span<const MemoryFile> files, const EngineOptions& options) {
+Result<std::unique_ptr<Engine>> Engine::FromMemory(std::string name, std::span<const MemoryFile> files,
+                                                   const EngineOptions& options) {
   return Guarded([&]() -> Result<std::unique_ptr<Engine>> {
     std::vector<Blob> blobs;
     for (const MemoryFile& file : files) blobs.push_back(StaticBlob(std::string(file.name), file.bytes));
@@ -91,9 +98,13 @@ Result<std::unique_ptr<Engine>> Engine::FromMemory(std::string name, std::span<c
   });
 }
 
-std::vector<int32_t> EngineImpl::Tokenize(std::string_view text) const { return tokenizer_->Encode(text, SpecialTokens::kAsText); }
+std::vector<int32_t> EngineImpl::Tokenize(std::string_view text) const {
+  return tokenizer_->Encode(text, SpecialTokens::kAsText);
+}
 
-std::string EngineImpl::Detokenize(std::span<const int32_t> ids) const { return tokenizer_->Decode(ids, SpecialText::kKeep); }
+std::string EngineImpl::Detokenize(std::span<const int32_t> ids) const {
+  return tokenizer_->Decode(ids, SpecialText::kKeep);
+}
 
 std::string EngineImpl::TokenText(int32_t id) const {
   return std::string(tokenizer_->IsSpecial(id) ? tokenizer_->TokenContent(id) : tokenizer_->TokenBytes(id));
@@ -122,10 +133,14 @@ const char* Version() { return DGEMMA_VERSION; }
 
 const char* Name(FinishReason reason) {
   switch (reason) {
-    case FinishReason::kStop: return "stop";
-    case FinishReason::kLength: return "length";
-    case FinishReason::kContext: return "context";
-    case FinishReason::kCancelled: return "cancelled";
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kLength:
+      return "length";
+    case FinishReason::kContext:
+      return "context";
+    case FinishReason::kCancelled:
+      return "cancelled";
   }
   return "unknown";
 }

@@ -19,7 +19,8 @@ Result<LoadedModel> LoadModel(const CheckpointFiles& files, Config config, const
   return LoadModel(files, std::move(config), std::move(kernels));
 }
 
-Result<LoadedModel> LoadModel(const CheckpointFiles& files, Config config, std::unique_ptr<Kernels> kernels, const LoadProgress& progress) {
+Result<LoadedModel> LoadModel(const CheckpointFiles& files, Config config, std::unique_ptr<Kernels> kernels,
+                              const LoadProgress& progress) {
   LoadedModel loaded;
   loaded.kernels = std::move(kernels);
   DG_TRY(Weights weights, LoadWeights(files, config, *loaded.kernels, progress));

@@ -16,7 +16,8 @@ namespace {
 
 constexpr int64_t kDefaultContext = 8192;
 constexpr int64_t kDefaultChunk = 256;
-constexpr int64_t kProgramBytes = 12 << 20;  // code, shared libraries, heap of a run without a model; measured, docs/DECISIONS.md
+constexpr int64_t kProgramBytes =
+    12 << 20;  // code, shared libraries, heap of a run without a model; measured, docs/DECISIONS.md
 constexpr int64_t kTokenizerEntryBytes = 160;  // tables of about this size an entry
 
 /// Memory that can be had without swapping, as the kernel estimates it; nothing where it does not say.
@@ -35,19 +36,23 @@ Result<void> CheckMemory(const MemoryPlan& plan) {
   const std::optional<int64_t> available = AvailableMemory();
   if (!available || plan.Total() <= *available) return {};
   constexpr double kGigabyte = 1e9;
-  return Fail(StatusCode::kResourceExhausted,
-              fmt::format("memory: the model needs {:.1f} GB ({:.1f} GB of it weights, {:.1f} GB cache for a context of this length), "
-                          "{:.1f} GB are available",
-                          static_cast<double>(plan.Total()) / kGigabyte, static_cast<double>(plan.weights) / kGigabyte,
-                          static_cast<double>(plan.cache_per_session) / kGigabyte, static_cast<double>(*available) / kGigabyte));
+  return Fail(
+      StatusCode::kResourceExhausted,
+      fmt::format(
+          "memory: the model needs {:.1f} GB ({:.1f} GB of it weights, {:.1f} GB cache for a context of this length), "
+          "{:.1f} GB are available",
+          static_cast<double>(plan.Total()) / kGigabyte, static_cast<double>(plan.weights) / kGigabyte,
+          static_cast<double>(plan.cache_per_session) / kGigabyte, static_cast<double>(*available) / kGigabyte));
 }
 
 Result<EngineOptions> FillOptions(EngineOptions options, const Config& config) {
-  if (options.threads < 0 || options.threads > 1024) return Fail(StatusCode::kInvalidArgument, "threads: out of range (1..1024)");
+  if (options.threads < 0 || options.threads > 1024)
+    return Fail(StatusCode::kInvalidArgument, "threads: out of range (1..1024)");
   if (options.context_tokens == 0) options.context_tokens = std::min(config.max_positions, kDefaultContext);
   if (options.context_tokens < config.canvas || options.context_tokens > config.max_positions) {
-    return Fail(StatusCode::kInvalidArgument, fmt::format("context: {} is out of range ({}..{}, one canvas to the model's limit)",
-                                                          options.context_tokens, config.canvas, config.max_positions));
+    return Fail(StatusCode::kInvalidArgument,
+                fmt::format("context: {} is out of range ({}..{}, one canvas to the model's limit)",
+                            options.context_tokens, config.canvas, config.max_positions));
   }
   if (options.prefill_chunk_tokens == 0) options.prefill_chunk_tokens = kDefaultChunk;
   if (options.prefill_chunk_tokens < 1 || options.prefill_chunk_tokens > 65'536) {
@@ -60,14 +65,15 @@ int64_t LargestPassRows(const EngineOptions& filled, const Config& config) {
   return filled.prefill_chunk_tokens + kCanvasesAtOnce * config.canvas;
 }
 
-MemoryPlan PlanMemory(const CheckpointFiles& files, const Config& config, int64_t vocabulary, const EngineOptions& filled,
-                      const Kernels& kernels) {
+MemoryPlan PlanMemory(const CheckpointFiles& files, const Config& config, int64_t vocabulary,
+                      const EngineOptions& filled, const Kernels& kernels) {
   const int64_t rows = LargestPassRows(filled, config);
   MemoryPlan plan;
   plan.weights = PlannedWeightBytes(files, config, kernels);
   plan.cache_per_session = KvCache::PlannedBytes(config, filled.context_tokens, filled.prefill_chunk_tokens) +
                            config.canvas * config.width * static_cast<int64_t>(sizeof(float));
-  plan.pass = PassRunner::PlannedBytes(config, rows, kCanvasesAtOnce) + PlannedScratchBytes(filled, config, rows, kCanvasesAtOnce);
+  plan.pass = PassRunner::PlannedBytes(config, rows, kCanvasesAtOnce) +
+              PlannedScratchBytes(filled, config, rows, kCanvasesAtOnce);
   plan.tokenizer = kTokenizerEntryBytes * vocabulary;
   plan.program = kProgramBytes;
   return plan;

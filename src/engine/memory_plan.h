@@ -19,8 +19,8 @@ Result<EngineOptions> FillOptions(EngineOptions options, const Config& config);
 int64_t LargestPassRows(const EngineOptions& filled, const Config& config);
 
 /// The plan for filled options; `vocabulary` counts the tokenizer's ids.
-MemoryPlan PlanMemory(const CheckpointFiles& files, const Config& config, int64_t vocabulary, const EngineOptions& filled,
-                      const Kernels& kernels);
+MemoryPlan PlanMemory(const CheckpointFiles& files, const Config& config, int64_t vocabulary,
+                      const EngineOptions& filled, const Kernels& kernels);
 
 /// kResourceExhausted when the system says that less memory is available than the plan needs; both figures are in the message.
 /// Without this a model that is too large would be loaded until the system ends the process.

@@ -29,13 +29,19 @@ GenerateOptions DefaultOptions(const Config& config, const GenerationConfig& fil
 }
 
 Result<void> CheckOptions(const GenerateOptions& options, const Config& config) {
-  if (options.max_new_tokens == 0 || options.max_new_tokens < -1) return Bad("max_new_tokens: must be positive, or -1 for no limit");
-  if (options.steps < 1 || options.steps > 4096) return Bad(fmt::format("steps: {} is out of range (1..4096)", options.steps));
+  if (options.max_new_tokens == 0 || options.max_new_tokens < -1)
+    return Bad("max_new_tokens: must be positive, or -1 for no limit");
+  if (options.steps < 1 || options.steps > 4096)
+    return Bad(fmt::format("steps: {} is out of range (1..4096)", options.steps));
   if (!(options.entropy_bound > 0)) return Bad(fmt::format("entropy_bound: {} must be above 0", options.entropy_bound));
-  if (!std::isfinite(options.t_min) || !(options.t_min >= 0)) return Bad(fmt::format("t_min: {} must be 0 or more", options.t_min));
-  if (!std::isfinite(options.t_max) || !(options.t_max > 0)) return Bad(fmt::format("t_max: {} must be above 0", options.t_max));
-  if (options.t_min > options.t_max) return Bad(fmt::format("t_min: {} exceeds t_max {}", options.t_min, options.t_max));
-  if (options.stability < 0 || options.stability > 4096) return Bad(fmt::format("stability: {} is out of range (0..4096)", options.stability));
+  if (!std::isfinite(options.t_min) || !(options.t_min >= 0))
+    return Bad(fmt::format("t_min: {} must be 0 or more", options.t_min));
+  if (!std::isfinite(options.t_max) || !(options.t_max > 0))
+    return Bad(fmt::format("t_max: {} must be above 0", options.t_max));
+  if (options.t_min > options.t_max)
+    return Bad(fmt::format("t_min: {} exceeds t_max {}", options.t_min, options.t_max));
+  if (options.stability < 0 || options.stability > 4096)
+    return Bad(fmt::format("stability: {} is out of range (0..4096)", options.stability));
   if (!std::isfinite(options.confidence) || !(options.confidence >= 0)) {
     return Bad(fmt::format("confidence: {} must be 0 or more", options.confidence));
   }

@@ -34,11 +34,14 @@ Result<std::unique_ptr<PassRunner>> PassRunner::Create(const Model& model, int64
 
 Result<void> PassRunner::Run(std::span<PassJob* const> jobs, std::stop_token stop, ForwardObserver* observer) {
   std::vector<PassJob*> ordered;
-  std::copy_if(jobs.begin(), jobs.end(), std::back_inserter(ordered), [](const PassJob* job) { return job->has_canvas(); });
-  std::copy_if(jobs.begin(), jobs.end(), std::back_inserter(ordered), [](const PassJob* job) { return !job->has_canvas(); });
+  std::copy_if(jobs.begin(), jobs.end(), std::back_inserter(ordered),
+               [](const PassJob* job) { return job->has_canvas(); });
+  std::copy_if(jobs.begin(), jobs.end(), std::back_inserter(ordered),
+               [](const PassJob* job) { return !job->has_canvas(); });
   Pass pass;
   pass.stop = std::move(stop);
-  for (const PassJob* job : ordered) pass.segments.insert(pass.segments.end(), job->segments.begin(), job->segments.end());
+  for (const PassJob* job : ordered)
+    pass.segments.insert(pass.segments.end(), job->segments.begin(), job->segments.end());
   return Guarded([&]() -> Result<void> {  // backends grow their scratch inside a pass
     DG_TRY(const Matrix hidden, Forward(model_, activations_, pass, observer));
     RunHead(ordered, hidden);
@@ -68,8 +71,8 @@ void PassRunner::RunHead(std::span<PassJob* const> jobs, Matrix hidden) {
   }
   if (last_rows > 0) {
     logits_.resize(static_cast<size_t>(last_rows * config.vocab));
-    model_.kernels.Logits(hidden.Rows(canvas_rows, last_rows), model_.weights.embedding, static_cast<float>(config.softcap),
-                          {logits_.data(), last_rows, config.vocab, config.vocab});
+    model_.kernels.Logits(hidden.Rows(canvas_rows, last_rows), model_.weights.embedding,
+                          static_cast<float>(config.softcap), {logits_.data(), last_rows, config.vocab, config.vocab});
   }
   int64_t canvas_row = 0, last_row = 0;
   for (PassJob* job : jobs) {
@@ -80,7 +83,8 @@ void PassRunner::RunHead(std::span<PassJob* const> jobs, Matrix hidden) {
                             soft.Rows(canvas_row, segment.rows())};
         canvas_row += segment.rows();
       } else if (segment.hidden_rows() > 0) {
-        job->logits = std::span(logits_).subspan(static_cast<size_t>(last_row * config.vocab), static_cast<size_t>(config.vocab));
+        job->logits =
+            std::span(logits_).subspan(static_cast<size_t>(last_row * config.vocab), static_cast<size_t>(config.vocab));
         last_row += segment.hidden_rows();
       }
     }

@@ -14,10 +14,10 @@ namespace dgemma {
 
 /// What one answer wants of the next pass, and what it gets.
 struct PassJob {
-  std::vector<Segment> segments;    ///< of one sequence, in order; at most one of them a canvas, which comes last
-  float temperature = 1.0f;         ///< of the canvas
-  Predictions predictions;          ///< result: for the canvas; valid until the next Run
-  std::span<const float> logits;    ///< result: [V] for a causal segment with HiddenRows::kLast; valid until the next Run
+  std::vector<Segment> segments;  ///< of one sequence, in order; at most one of them a canvas, which comes last
+  float temperature = 1.0f;       ///< of the canvas
+  Predictions predictions;        ///< result: for the canvas; valid until the next Run
+  std::span<const float> logits;  ///< result: [V] for a causal segment with HiddenRows::kLast; valid until the next Run
 
   int64_t rows() const;
   bool has_canvas() const { return !segments.empty() && !segments.back().causal(); }

@@ -29,11 +29,13 @@ Result<std::vector<T>> RowOf(const TensorBytes& tensor, std::vector<T> all, int6
   return std::vector<T>(all.begin() + begin, all.begin() + begin + canvas_rows);
 }
 
-Result<std::vector<int32_t>> ReadTokens(const TensorBytes& tensor, int64_t batch_row, int64_t canvas_rows, int64_t vocab) {
+Result<std::vector<int32_t>> ReadTokens(const TensorBytes& tensor, int64_t batch_row, int64_t canvas_rows,
+                                        int64_t vocab) {
   DG_TRY(std::vector<int64_t> all, ReadIntegers(tensor));
   DG_TRY(const std::vector<int64_t> row, RowOf(tensor, std::move(all), batch_row, canvas_rows));
   for (int64_t id : row) {
-    if (id < 0 || id >= vocab) return Fail(StatusCode::kInvalidFile, fmt::format("{}: id {} is not in the vocabulary", tensor.name, id));
+    if (id < 0 || id >= vocab)
+      return Fail(StatusCode::kInvalidFile, fmt::format("{}: id {} is not in the vocabulary", tensor.name, id));
   }
   return std::vector<int32_t>(row.begin(), row.end());
 }
@@ -42,17 +44,23 @@ Result<std::vector<int32_t>> ReadTokens(const TensorBytes& tensor, int64_t batch
 
 Result<std::vector<int64_t>> ReadIntegers(const TensorBytes& tensor) {
   switch (tensor.dtype) {
-    case DType::kI64: return Widen<int64_t>(tensor.bytes);
-    case DType::kI32: return Widen<int32_t>(tensor.bytes);
+    case DType::kI64:
+      return Widen<int64_t>(tensor.bytes);
+    case DType::kI32:
+      return Widen<int32_t>(tensor.bytes);
     case DType::kU8:
-    case DType::kBool: return Widen<uint8_t>(tensor.bytes);
-    default: return Fail(StatusCode::kUnsupported, fmt::format("{}: type {} where integers are expected", tensor.name, Name(tensor.dtype)));
+    case DType::kBool:
+      return Widen<uint8_t>(tensor.bytes);
+    default:
+      return Fail(StatusCode::kUnsupported,
+                  fmt::format("{}: type {} where integers are expected", tensor.name, Name(tensor.dtype)));
   }
 }
 
 Result<std::vector<float>> ReadNumbers(const TensorBytes& tensor) {
   if (!IsWeightType(tensor.dtype)) {
-    return Fail(StatusCode::kUnsupported, fmt::format("{}: type {} where F32, BF16 or F16 is expected", tensor.name, Name(tensor.dtype)));
+    return Fail(StatusCode::kUnsupported,
+                fmt::format("{}: type {} where F32, BF16 or F16 is expected", tensor.name, Name(tensor.dtype)));
   }
   const auto values = static_cast<int64_t>(tensor.bytes.size() / BytesPerValue(tensor.dtype));
   std::vector<float> out(static_cast<size_t>(values));
@@ -60,7 +68,8 @@ Result<std::vector<float>> ReadNumbers(const TensorBytes& tensor) {
   return out;
 }
 
-Result<RecordedNoise> RecordedNoise::Read(const CheckpointFiles& files, int64_t batch_row, int64_t canvas_rows, int64_t vocab) {
+Result<RecordedNoise> RecordedNoise::Read(const CheckpointFiles& files, int64_t batch_row, int64_t canvas_rows,
+                                          int64_t vocab) {
   RecordedNoise noise(vocab);
   for (int32_t canvas = 0;; ++canvas) {
     const auto start = files.Tensor(fmt::format("canvas.{}.init", canvas));
@@ -98,8 +107,9 @@ int32_t RecordedNoise::RenoiseToken(int32_t canvas, int32_t step, int32_t row) c
   return found == renoise_.end() ? beyond_.RenoiseToken(canvas, step, row) : found->second[static_cast<size_t>(row)];
 }
 
-TransformersRow AsTransformers(std::span<const std::vector<int32_t>> canvases, int64_t canvas_count, int64_t canvas_rows,
-                               std::span<const int32_t> stop_tokens, int32_t pad_token, int64_t denoise_passes) {
+TransformersRow AsTransformers(std::span<const std::vector<int32_t>> canvases, int64_t canvas_count,
+                               int64_t canvas_rows, std::span<const int32_t> stop_tokens, int32_t pad_token,
+                               int64_t denoise_passes) {
   TransformersRow row;
   bool ended = false;
   for (int64_t c = 0; c < canvas_count; ++c) {
@@ -110,7 +120,8 @@ TransformersRow AsTransformers(std::span<const std::vector<int32_t>> canvases, i
       row.new_tokens.push_back(token);
     }
   }
-  const auto kept = std::count_if(row.new_tokens.begin(), row.new_tokens.end(), [&](int32_t token) { return token != pad_token; });
+  const auto kept =
+      std::count_if(row.new_tokens.begin(), row.new_tokens.end(), [&](int32_t token) { return token != pad_token; });
   row.tokens_per_forward = static_cast<double>(kept) / static_cast<double>(std::max<int64_t>(denoise_passes, 1));
   return row;
 }

@@ -7,8 +7,8 @@
 #include <span>
 #include <vector>
 
-#include "diffusion/noise.h"
 #include "dgemma/status.h"
+#include "diffusion/noise.h"
 #include "files/checkpoint_files.h"
 
 namespace dgemma {
@@ -18,7 +18,8 @@ namespace dgemma {
 class RecordedNoise final : public Noise {
  public:
   /// Errors name the tensor: wrong size, ids outside the vocabulary, uniforms outside [0, 1).
-  static Result<RecordedNoise> Read(const CheckpointFiles& files, int64_t batch_row, int64_t canvas_rows, int64_t vocab);
+  static Result<RecordedNoise> Read(const CheckpointFiles& files, int64_t batch_row, int64_t canvas_rows,
+                                    int64_t vocab);
 
   int32_t StartToken(int32_t canvas, int32_t row) const override;
   double SampleUniform(int32_t canvas, int32_t step, int32_t row) const override;
@@ -27,9 +28,9 @@ class RecordedNoise final : public Noise {
  private:
   explicit RecordedNoise(int64_t vocab) : beyond_(0, vocab) {}
 
-  std::vector<std::vector<int32_t>> start_;                                  // [canvas][row]
-  std::map<std::pair<int32_t, int32_t>, std::vector<double>> uniform_;       // (canvas, step) -> [row]
-  std::map<std::pair<int32_t, int32_t>, std::vector<int32_t>> renoise_;      // (canvas, step) -> [row]
+  std::vector<std::vector<int32_t>> start_;                              // [canvas][row]
+  std::map<std::pair<int32_t, int32_t>, std::vector<double>> uniform_;   // (canvas, step) -> [row]
+  std::map<std::pair<int32_t, int32_t>, std::vector<int32_t>> renoise_;  // (canvas, step) -> [row]
   SeededNoise beyond_;
 };
 
@@ -43,7 +44,8 @@ struct TransformersRow {
   std::vector<int32_t> new_tokens;  // canvases * C
   double tokens_per_forward = 0;
 };
-TransformersRow AsTransformers(std::span<const std::vector<int32_t>> canvases, int64_t canvas_count, int64_t canvas_rows,
-                               std::span<const int32_t> stop_tokens, int32_t pad_token, int64_t denoise_passes);
+TransformersRow AsTransformers(std::span<const std::vector<int32_t>> canvases, int64_t canvas_count,
+                               int64_t canvas_rows, std::span<const int32_t> stop_tokens, int32_t pad_token,
+                               int64_t denoise_passes);
 
 }  // namespace dgemma

@@ -35,7 +35,8 @@ class Reporter final : public GenerationObserver {
     draft.canvas = canvas.number();
     draft.step = canvas.steps_done();
     draft.steps = options_.steps;
-    draft.temperature = static_cast<double>(TemperatureSchedule{options_.t_min, options_.t_max, options_.steps}.At(canvas.steps_done() - 1));
+    draft.temperature = static_cast<double>(
+        TemperatureSchedule{options_.t_min, options_.t_max, options_.steps}.At(canvas.steps_done() - 1));
     draft.mean_entropy = canvas.mean_entropy();
     draft.tokens = canvas.argmax();
     draft.accepted = canvas.accepted();
@@ -70,7 +71,9 @@ class Reporter final : public GenerationObserver {
     answer.thought += event.text;
     if (listener_) listener_->OnThought(event.text);
   }
-  void Take(const ParsedToolCall& event) { answer.tool_calls.push_back({event.name, boost::json::serialize(event.arguments)}); }
+  void Take(const ParsedToolCall& event) {
+    answer.tool_calls.push_back({event.name, boost::json::serialize(event.arguments)});
+  }
   void Take(const BrokenToolCall& event) { Take(AnswerText{event.text}); }  // shown as what it is: text
   void MarkFirstText() {
     if (figures.first_text_seconds == 0) figures.first_text_seconds = SecondsSince(start_);
@@ -85,7 +88,8 @@ class Reporter final : public GenerationObserver {
 
 class SessionImpl final : public Session {
  public:
-  SessionImpl(EngineImpl& engine, KvCache cache, Buffer soft) : engine_(engine), cache_(std::move(cache)), soft_(std::move(soft)) {}
+  SessionImpl(EngineImpl& engine, KvCache cache, Buffer soft)
+      : engine_(engine), cache_(std::move(cache)), soft_(std::move(soft)) {}
 
   Result<Answer> Generate(const Request& request, Listener* listener) override {
     return Guarded([&] { return Write(request, listener); });
@@ -120,21 +124,25 @@ Result<void> SessionImpl::CheckRequest(const Request& request, std::span<const i
   DG_CHECK_OK(CheckOptions(request.options, config));
   for (int32_t id : prompt) {
     if (id < 0 || id >= config.vocab) {
-      return Fail(StatusCode::kInvalidArgument, fmt::format("prompt: token {} is not in the vocabulary of {}", id, config.vocab));
+      return Fail(StatusCode::kInvalidArgument,
+                  fmt::format("prompt: token {} is not in the vocabulary of {}", id, config.vocab));
     }
     if (id == config.image_token) return Fail(StatusCode::kUnsupported, "prompt: image input is not supported yet");
   }
   const int64_t room = request.options.mode == DecodeMode::kDiffusion ? config.canvas : 1;
   if (std::ssize(prompt) + room > cache_.context()) {
-    return Fail(StatusCode::kResourceExhausted, fmt::format("prompt: {} tokens and {} for the answer exceed the context of {}",
-                                                            prompt.size(), room, cache_.context()));
+    return Fail(StatusCode::kResourceExhausted,
+                fmt::format("prompt: {} tokens and {} for the answer exceed the context of {}", prompt.size(), room,
+                            cache_.context()));
   }
   if (!request.start_canvas) return {};
   if (std::ssize(*request.start_canvas) != config.canvas) {
-    return Fail(StatusCode::kInvalidArgument, fmt::format("start_canvas: has {} tokens, a canvas has {}", request.start_canvas->size(), config.canvas));
+    return Fail(StatusCode::kInvalidArgument, fmt::format("start_canvas: has {} tokens, a canvas has {}",
+                                                          request.start_canvas->size(), config.canvas));
   }
   for (int32_t id : *request.start_canvas) {
-    if (id < 0 || id >= config.vocab) return Fail(StatusCode::kInvalidArgument, fmt::format("start_canvas: token {} is not in the vocabulary", id));
+    if (id < 0 || id >= config.vocab)
+      return Fail(StatusCode::kInvalidArgument, fmt::format("start_canvas: token {} is not in the vocabulary", id));
   }
   return {};
 }
@@ -162,11 +170,13 @@ Result<Answer> SessionImpl::Write(const Request& request, Listener* listener) {
   plan.soft_memory = {soft_.Floats(), config.canvas, config.width, config.width};
   if (request.start_canvas) plan.start_canvas = *request.start_canvas;
   GenerationResult result;
-  Story story = request.options.mode == DecodeMode::kDiffusion ? GenerateByDiffusion(plan, result) : GenerateAutoregressively(plan, result);
+  Story story = request.options.mode == DecodeMode::kDiffusion ? GenerateByDiffusion(plan, result)
+                                                               : GenerateAutoregressively(plan, result);
   Drive(engine_.runner(), std::span(&story, 1), request.stop);
 
   tokens_.assign(result.sequence.begin(), result.sequence.begin() + cache_.end());
-  if (!story.outcome() && story.outcome().error().code != StatusCode::kCancelled) return std::unexpected(story.outcome().error());
+  if (!story.outcome() && story.outcome().error().code != StatusCode::kCancelled)
+    return std::unexpected(story.outcome().error());
   reporter.Finish();
   Answer answer = std::move(reporter.answer);
   answer.tokens = std::move(result.tokens);
@@ -184,7 +194,8 @@ Result<Answer> SessionImpl::Write(const Request& request, Listener* listener) {
 Result<std::unique_ptr<Session>> EngineImpl::NewSession() {
   return Guarded([&]() -> Result<std::unique_ptr<Session>> {
     const Config& config = model().config;
-    DG_TRY(KvCache cache, KvCache::Create(config, options_.context_tokens, options_.prefill_chunk_tokens, *loaded_.kernels));
+    DG_TRY(KvCache cache,
+           KvCache::Create(config, options_.context_tokens, options_.prefill_chunk_tokens, *loaded_.kernels));
     DG_TRY(Buffer soft, loaded_.kernels->Allocate(config.canvas * config.width * static_cast<int64_t>(sizeof(float))));
     return std::make_unique<SessionImpl>(*this, std::move(cache), std::move(soft));
   });

@@ -12,7 +12,9 @@ void Drive(PassRunner& runner, std::span<Story> stories, std::stop_token stop) {
     for (Story& story : stories) {
       if (story.ended()) continue;
       PassJob* job = story.job();
-      if (!jobs.empty() && (rows + job->rows() > runner.max_rows() || canvases + job->has_canvas() > runner.max_canvases())) continue;
+      if (!jobs.empty() &&
+          (rows + job->rows() > runner.max_rows() || canvases + job->has_canvas() > runner.max_canvases()))
+        continue;
       rows += job->rows();
       canvases += job->has_canvas();
       taking_part.push_back(&story);

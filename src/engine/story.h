@@ -12,9 +12,9 @@ namespace dgemma {
 class Story {
  public:
   struct promise_type {
-    PassJob* job = nullptr;       // what the story waits for
-    Result<void> pass_result;     // how the pass went, read when the story goes on
-    Result<void> outcome;         // how the story ended
+    PassJob* job = nullptr;    // what the story waits for
+    Result<void> pass_result;  // how the pass went, read when the story goes on
+    Result<void> outcome;      // how the story ended
 
     Story get_return_object() { return Story(Handle::from_promise(*this)); }
     std::suspend_always initial_suspend() noexcept { return {}; }
@@ -60,10 +60,10 @@ class Story {
 };
 
 /// DG_CHECK_OK for the inside of a Story.
-#define DG_CO_CHECK_OK(expression)                                                    \
-  do {                                                                                \
-    Result<void> dg_status = (expression);                                            \
-    if (!dg_status) co_return std::unexpected(std::move(dg_status).error());          \
+#define DG_CO_CHECK_OK(expression)                                           \
+  do {                                                                       \
+    Result<void> dg_status = (expression);                                   \
+    if (!dg_status) co_return std::unexpected(std::move(dg_status).error()); \
   } while (false)
 
 /// Runs stories to their ends, all that fit into each pass together, in order of the span. Each story's failure stays its own,

@@ -48,6 +48,19 @@ auto Uninterrupted(Call call) {
   return result;
 }
 
+/// The file a rename may replace: behind symbolic links, and never a device, FIFO or folder, which a rename would destroy.
+Result<std::filesystem::path> RealTarget(const std::filesystem::path& target) {
+  std::error_code code;
+  const auto status = std::filesystem::status(target, code);
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
+    return Fail(StatusCode::kInvalidArgument, target.string() + ": exists and is no regular file");
+  }
+  if (!std::filesystem::is_symlink(std::filesystem::symlink_status(target, code))) return target;
+  const auto real = std::filesystem::canonical(target, code);
+  if (code) return Fail(StatusCode::kInvalidArgument, target.string() + ": is a symbolic link to nothing");
+  return real;
+}
+
 }  // namespace
 
 Result<AtomicFile> AtomicFile::Create(const std::filesystem::path& target, FileSystem& system) {
@@ -56,17 +69,18 @@ Result<AtomicFile> AtomicFile::Create(const std::filesystem::path& target, FileS
                                      std::generic_category().message(code));
   };
   if (!target.has_filename()) return Fail(StatusCode::kInvalidArgument, target.string() + ": is not a file name");
+  DG_TRY(const std::filesystem::path real, RealTarget(target));
   int code = EEXIST;
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     const std::string name = TemporaryName();
     if (name.empty()) return fail(errno);
-    const std::filesystem::path temporary = FolderOf(target) / name;
+    const std::filesystem::path temporary = FolderOf(real) / name;
     const int descriptor =
         Uninterrupted([&] { return system.Open(temporary.string(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666); });
     code = descriptor < 0 ? errno : 0;
     if (descriptor < 0 && code == EEXIST) continue;
     if (descriptor < 0) return fail(code);
-    AtomicFile file(target, temporary, descriptor, system);
+    AtomicFile file(real, temporary, descriptor, system);
     // A file system without locks only loses the sweeping of temporaries: RemoveStaleTemporaries cannot lock there
     // either.
     const bool taken = system.Lock(descriptor) != 0 && errno == EWOULDBLOCK;

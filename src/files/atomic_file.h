@@ -17,7 +17,8 @@ namespace dgemma {
 /// uncommitted, the temporary file is removed. After SIGKILL or a power cut it stays; see RemoveStaleTemporaries.
 class AtomicFile {
  public:
-  /// Creates the temporary file, with a name of its own for every writer. `target`'s folder must exist.
+  /// Creates the temporary file, with a name of its own for every writer. `target`'s folder must exist; a
+  /// symbolic link is followed, an existing target that is no regular file is refused (kInvalidArgument).
   static Result<AtomicFile> Create(const std::filesystem::path& target, FileSystem& system = SystemCalls());
   AtomicFile(AtomicFile&& other) noexcept;
   AtomicFile(const AtomicFile&) = delete;

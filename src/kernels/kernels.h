@@ -55,8 +55,8 @@ struct Rotary {
 
 /// Attention weights of one layer. v is absent on full layers, where V is the raw K projection.
 struct QkvWeights {
-  Weight q, k, v;            // [H*Q, D], [K*Q, D], [K*Q, D]
-  Weight q_norm, k_norm;     // [Q]
+  Weight q, k, v;         // [H*Q, D], [K*Q, D], [K*Q, D]
+  Weight q_norm, k_norm;  // [Q]
 };
 
 struct QkvShape {
@@ -67,16 +67,18 @@ struct QkvShape {
 
 /// What consecutive rows of one segment may see.
 struct AttentionSpan {
-  int64_t row = 0;        ///< first row of the segment in the pass
+  int64_t row = 0;  ///< first row of the segment in the pass
   int64_t rows = 0;
-  KvStore cache;          ///< the sequence's keys and values, rows' own ones included when causal
+  KvStore cache;            ///< the sequence's keys and values, rows' own ones included when causal
   int64_t cache_begin = 0;  ///< first position that exists in the cache
-  int64_t cache_end = 0;    ///< one past the last cached position a bidirectional row sees; causal rows see up to themselves
-  int64_t pos = 0;        ///< position of the first row
-  int64_t window = 0;     ///< causal: a row sees its last `window` positions, itself included; bidirectional: the last window - 1
-                          ///< cached positions; 0 means all
+  int64_t cache_end =
+      0;            ///< one past the last cached position a bidirectional row sees; causal rows see up to themselves
+  int64_t pos = 0;  ///< position of the first row
+  int64_t window =
+      0;  ///< causal: a row sees its last `window` positions, itself included; bidirectional: the last window - 1
+          ///< cached positions; 0 means all
   bool causal = true;
-  KvStore local;          ///< bidirectional: keys and values of the segment's own rows, slot = row in segment
+  KvStore local;  ///< bidirectional: keys and values of the segment's own rows, slot = row in segment
 };
 
 struct MlpWeights {
@@ -110,17 +112,17 @@ struct BranchNorms {
 
 /// The output distribution of one row after softcap and temperature.
 struct HeadRow {
-  int32_t argmax = 0;     ///< lowest index among equal logits
-  float max = 0;          ///< the largest logit
-  float entropy = 0;      ///< nats, -sum p log p
-  bool finite = true;     ///< false when any logit was NaN or infinite; the other fields are then meaningless
+  int32_t argmax = 0;  ///< lowest index among equal logits
+  float max = 0;       ///< the largest logit
+  float entropy = 0;   ///< nats, -sum p log p
+  bool finite = true;  ///< false when any logit was NaN or infinite; the other fields are then meaningless
 };
 
 /// Parameters of the denoise head.
 struct HeadParams {
   float softcap = 30.0f;
-  float embed_scale = 1.0f;              ///< multiplies the soft embedding
-  std::span<const float> temperature;    ///< [R], one for each row, > 0
+  float embed_scale = 1.0f;            ///< multiplies the soft embedding
+  std::span<const float> temperature;  ///< [R], one for each row, > 0
 };
 
 /// Memory of a denoise head between Denoise and Sample; owned by the caller, opaque, reusable for any later pass.
@@ -191,7 +193,8 @@ class Kernels {
   virtual void Experts(Matrix x, const ExpertWeights& w, const Routes& routes, Matrix out) = 0;
 
   /// h[r] = bf(bf(h[r] + RmsNorm(bf(RmsNorm(dense[r]) + RmsNorm(experts[r])))) * scalar[r]), in place in h. All [R, D], scalar [R] on the host.
-  virtual void JoinBranches(Matrix dense, Matrix experts, const BranchNorms& norms, std::span<const float> scalar, Matrix h) = 0;
+  virtual void JoinBranches(Matrix dense, Matrix experts, const BranchNorms& norms, std::span<const float> scalar,
+                            Matrix h) = 0;
 
   // ---- vocabulary -------------------------------------------------------------------------------------------------------
 

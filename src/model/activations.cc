@@ -62,8 +62,8 @@ Matrix Activations::Take(int64_t cols) {
 
 PassBuffers Activations::Narrow(int64_t rows) const {
   PassBuffers b = all_;
-  for (Matrix* matrix : {&b.x, &b.normed, &b.branch, &b.experts, &b.q, &b.attended, &b.hidden, &b.sliding.cos, &b.sliding.sin,
-                         &b.full.cos, &b.full.sin}) {
+  for (Matrix* matrix : {&b.x, &b.normed, &b.branch, &b.experts, &b.q, &b.attended, &b.hidden, &b.sliding.cos,
+                         &b.sliding.sin, &b.full.cos, &b.full.sin}) {
     matrix->rows = rows;
   }
   return b;

@@ -9,13 +9,13 @@ namespace dgemma {
 
 /// Views cut to R rows of a pass.
 struct PassBuffers {
-  Matrix x;          // [R, D] residual stream
-  Matrix normed;     // [R, D] input of the next branch
-  Matrix branch;     // [R, D] output of attention, later of the dense feed-forward
-  Matrix experts;    // [R, D] output of the experts
-  Matrix q;          // [R, H*Q of the widest layer]
-  Matrix attended;   // [R, H*Q of the widest layer]
-  Matrix hidden;     // [R, D] final hidden states of the wanted rows, gathered
+  Matrix x;              // [R, D] residual stream
+  Matrix normed;         // [R, D] input of the next branch
+  Matrix branch;         // [R, D] output of attention, later of the dense feed-forward
+  Matrix experts;        // [R, D] output of the experts
+  Matrix q;              // [R, H*Q of the widest layer]
+  Matrix attended;       // [R, H*Q of the widest layer]
+  Matrix hidden;         // [R, D] final hidden states of the wanted rows, gathered
   Rotary sliding, full;  // [R, pairs]
 };
 

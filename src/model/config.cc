@@ -37,7 +37,8 @@ RopeConfig ReadRope(JsonFields rope, bool sliding) {
     if (config.rotated_share != 1.0) rope.Refuse("partial_rotary_factor", "must be 1 for rope_type default");
     if (rope.Has("factor") && config.factor != 1.0) rope.Refuse("factor", "must be 1 for rope_type default");
   } else if (kind != "proportional") {
-    rope.Refuse("rope_type", fmt::format("{} is not supported (default, proportional)", Quoted(kind)), StatusCode::kUnsupported);
+    rope.Refuse("rope_type", fmt::format("{} is not supported (default, proportional)", Quoted(kind)),
+                StatusCode::kUnsupported);
   }
   return config;
 }
@@ -95,18 +96,19 @@ void CheckGeometry(JsonFields& text, const Config& config) {
     const LayerConfig& layer = config.layers[l];
     const char* kind = layer.sliding ? "sliding_attention" : "full_attention";
     if (layer.kv_heads == 0 || config.heads % layer.kv_heads != 0) {
-      text.Refuse("num_key_value_heads",
-                  fmt::format("{} of layer {} does not divide num_attention_heads {}", layer.kv_heads, l, config.heads));
+      text.Refuse("num_key_value_heads", fmt::format("{} of layer {} does not divide num_attention_heads {}",
+                                                     layer.kv_heads, l, config.heads));
     }
-    if (layer.head_size % 2 != 0) text.Refuse("head_dim", fmt::format("{} of layer {} must be even", layer.head_size, l));
+    if (layer.head_size % 2 != 0)
+      text.Refuse("head_dim", fmt::format("{} of layer {} must be even", layer.head_size, l));
     if (RotaryPairs(config.Rope(layer), layer.head_size) == 0) {
       text.Refuse(fmt::format("rope_parameters.{}.partial_rotary_factor", kind), "rotates nothing (at least one pair)");
     }
     const auto first = std::ranges::find(config.layers, layer.sliding, &LayerConfig::sliding);
     if (layer.head_size != first->head_size) {
       text.Refuse("head_dim",
-                  fmt::format("{} of layer {} differs from {} of another {} layer (one size for each kind)", layer.head_size, l,
-                              first->head_size, kind),
+                  fmt::format("{} of layer {} differs from {} of another {} layer (one size for each kind)",
+                              layer.head_size, l, first->head_size, kind),
                   StatusCode::kUnsupported);
     }
   }
@@ -120,8 +122,8 @@ void ReadLayers(JsonFields& text, Config& config) {
     return;
   }
   for (int64_t l = 0; l < count; ++l) {
-    const std::string type = types.empty() ? ((l + 1) % 6 == 0 ? "full_attention" : "sliding_attention")
-                                           : types[static_cast<size_t>(l)];
+    const std::string type =
+        types.empty() ? ((l + 1) % 6 == 0 ? "full_attention" : "sliding_attention") : types[static_cast<size_t>(l)];
     if (type != "full_attention" && type != "sliding_attention") {
       text.Refuse("layer_types", "entries must be sliding_attention or full_attention");
     }
@@ -136,7 +138,8 @@ void RequireSupported(JsonFields& text) {
   if (text.Text("hidden_activation", "gelu_pytorch_tanh") != "gelu_pytorch_tanh") {
     text.Refuse("hidden_activation", "only gelu_pytorch_tanh is supported", StatusCode::kUnsupported);
   }
-  if (text.Bool("attention_bias", false)) text.Refuse("attention_bias", "true is not supported", StatusCode::kUnsupported);
+  if (text.Bool("attention_bias", false))
+    text.Refuse("attention_bias", "true is not supported", StatusCode::kUnsupported);
   if (!text.Bool("tie_word_embeddings", true)) {
     text.Refuse("tie_word_embeddings", "false is not supported", StatusCode::kUnsupported);
   }
@@ -220,6 +223,9 @@ Result<Config> ParseConfig(std::string_view text) {
   config.image_end_token = static_cast<int32_t>(top.Int("eoi_token_id", kIds, 258'882));
   ReadText(top.Section("text_config"), config);
   config.eos_tokens = top.Ids("eos_token_id", {0, config.vocab - 1});
+  if (config.canvas > config.max_positions) {
+    top.Refuse("canvas_length", fmt::format("{} exceeds max_position_embeddings {}", config.canvas, config.max_positions));
+  }
   ReadVision(top.Section("vision_config"), config);
   if (failure) return std::unexpected(*failure);
   return config;
@@ -231,10 +237,12 @@ Result<GenerationConfig> ParseGenerationConfig(std::string_view text) {
   JsonFields top(&object, "", failure);
   GenerationConfig config;
   if (top.Has("max_new_tokens")) config.max_new_tokens = top.Int("max_new_tokens", {1, 1 << 30}, 256);
-  if (top.Has("max_denoising_steps")) config.steps = static_cast<int32_t>(top.Int("max_denoising_steps", {1, 4096}, 48));
+  if (top.Has("max_denoising_steps"))
+    config.steps = static_cast<int32_t>(top.Int("max_denoising_steps", {1, 4096}, 48));
   if (top.Has("t_min")) config.t_min = top.Real("t_min", {0.0, 1e3}, 0.4);
   if (top.Has("t_max")) config.t_max = top.Real("t_max", {0.0, 1e3}, 0.8);
-  if (top.Has("stability_threshold")) config.stability = static_cast<int32_t>(top.Int("stability_threshold", {0, 4096}, 1));
+  if (top.Has("stability_threshold"))
+    config.stability = static_cast<int32_t>(top.Int("stability_threshold", {0, 4096}, 1));
   if (top.Has("confidence_threshold")) config.confidence = top.Real("confidence_threshold", {0.0, 1e3}, 0.005);
   if (top.Has("eos_token_id")) config.eos_tokens = top.Ids("eos_token_id", kIds);
   if (top.Has("pad_token_id")) config.pad_token = static_cast<int32_t>(top.Int("pad_token_id", kIds, 0));

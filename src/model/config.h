@@ -14,9 +14,9 @@ namespace dgemma {
 
 /// Head geometry and reach of one layer.
 struct LayerConfig {
-  bool sliding = true;      ///< sliding window with its own V projection; otherwise full attention with V from K
-  int64_t head_size = 0;    ///< Q
-  int64_t kv_heads = 0;     ///< K
+  bool sliding = true;    ///< sliding window with its own V projection; otherwise full attention with V from K
+  int64_t head_size = 0;  ///< Q
+  int64_t kv_heads = 0;   ///< K
 
   bool operator==(const LayerConfig&) const = default;
 };

@@ -22,7 +22,8 @@ Result<void> CheckPass(const Model& model, const Activations& activations, const
   for (const Segment& segment : pass.segments) {
     canvases += segment.causal() ? 0 : 1;
     if (segment.tokens.empty()) return Fail(StatusCode::kInternal, "pass: empty segment");
-    if (!segment.causal() && segment.rows() > model.config.canvas) return Fail(StatusCode::kInternal, "pass: canvas too long");
+    if (!segment.causal() && segment.rows() > model.config.canvas)
+      return Fail(StatusCode::kInternal, "pass: canvas too long");
     if (segment.causal() && segment.pos + segment.rows() > segment.cache->context()) {
       return Fail(StatusCode::kResourceExhausted, "context: the sequence does not fit");
     }
@@ -46,7 +47,8 @@ void UploadRotary(const Model& model, const Pass& pass, bool sliding, const Rota
   for (const Segment& segment : pass.segments) {
     for (int64_t row = 0; row < segment.rows(); ++row) positions.push_back(segment.pos + row);
   }
-  const RotaryTable table = MakeRotaryTable(model.config.Rope(*layer), layer->head_size, positions, model.kernels.rounding());
+  const RotaryTable table =
+      MakeRotaryTable(model.config.Rope(*layer), layer->head_size, positions, model.kernels.rounding());
   model.kernels.Upload(table.cos, target.cos);
   model.kernels.Upload(table.sin, target.sin);
 }
@@ -94,7 +96,8 @@ LayerPlan PlanLayer(const Model& model, const Activations& activations, const Pa
     span.causal = segment.causal();
     if (!segment.causal()) span.local = activations.Local(canvases++, layer, segment.rows());
     for (int64_t r = 0; r < segment.rows(); ++r) {
-      plan.targets.push_back(segment.causal() ? KvTarget{span.cache, (segment.pos + r) % span.cache.slots} : KvTarget{span.local, r});
+      plan.targets.push_back(segment.causal() ? KvTarget{span.cache, (segment.pos + r) % span.cache.slots}
+                                              : KvTarget{span.local, r});
       plan.scalars.push_back(segment.causal() ? w.encoder_scalar : w.decoder_scalar);
     }
     plan.spans.push_back(span);
@@ -109,7 +112,8 @@ Matrix GatherHidden(const Model& model, const Pass& pass, const PassBuffers& b) 
   for (const Segment& segment : pass.segments) {
     const int64_t wanted = segment.hidden_rows();
     if (wanted > 0) {
-      model.kernels.RmsNorm(b.x.Rows(row + segment.rows() - wanted, wanted), model.weights.final_norm, b.hidden.Rows(taken, wanted));
+      model.kernels.RmsNorm(b.x.Rows(row + segment.rows() - wanted, wanted), model.weights.final_norm,
+                            b.hidden.Rows(taken, wanted));
     }
     taken += wanted;
     row += segment.rows();
@@ -131,7 +135,8 @@ Result<Matrix> Forward(const Model& model, Activations& activations, const Pass&
   };
   Kernels& k = model.kernels;
   const PassBuffers b = activations.Narrow(TotalRows(pass));
-  const bool any_hidden = std::any_of(pass.segments.begin(), pass.segments.end(), [](const Segment& s) { return s.hidden_rows() > 0; });
+  const bool any_hidden =
+      std::any_of(pass.segments.begin(), pass.segments.end(), [](const Segment& s) { return s.hidden_rows() > 0; });
   UploadRotary(model, pass, true, b.sliding);
   UploadRotary(model, pass, false, b.full);
   EmbedInputs(model, pass, b);
@@ -153,7 +158,7 @@ Result<Matrix> Forward(const Model& model, Activations& activations, const Pass&
     k.RmsNorm(b.x, w.input_norm, b.normed);
     observe("attn_in", index, b.normed);
     k.ProjectQkv(b.normed, w.qkv, shape, layer.sliding ? b.sliding : b.full, plan.targets, q);  // K/V are written here
-    if (!any_hidden && observer == nullptr && l + 1 == model.config.layers.size()) break;  // only K/V were wanted
+    if (!any_hidden && observer == nullptr && l + 1 == model.config.layers.size()) break;       // only K/V were wanted
     k.Attend(plan.spans, shape, q, attended);
     k.Linear(attended, w.attention_out, b.branch);
     observe("attn_out", index, b.branch);

@@ -31,6 +31,7 @@ class ForwardObserver {
 /// Runs the network over a pass. Returns the final-normed hidden states of the wanted rows, in order of segments: [rows, D], valid
 /// until the next Forward with these activations. Causal segments are appended to their caches on success only.
 /// kResourceExhausted: more rows or canvases than the activations hold, or past the cache; kCancelled: pass.stop was requested.
-Result<Matrix> Forward(const Model& model, Activations& activations, const Pass& pass, ForwardObserver* observer = nullptr);
+Result<Matrix> Forward(const Model& model, Activations& activations, const Pass& pass,
+                       ForwardObserver* observer = nullptr);
 
 }  // namespace dgemma

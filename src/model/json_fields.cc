@@ -114,8 +114,10 @@ std::vector<int32_t> JsonFields::Ids(std::string_view key, IntRange range) {
     ids.push_back(static_cast<int32_t>(item.as_int64()));
   };
   if (value->is_array()) {
-    if (value->as_array().size() > 64) Refuse(key, "has more than 64 ids");
-    else for (const boost::json::value& item : value->as_array()) add(item);
+    if (value->as_array().size() > 64)
+      Refuse(key, "has more than 64 ids");
+    else
+      for (const boost::json::value& item : value->as_array()) add(item);
   } else {
     add(*value);
   }

@@ -31,14 +31,14 @@ class JsonFields {
   JsonFields(const boost::json::object* object, std::string path, std::optional<Status>& failure)
       : object_(object), path_(std::move(path)), failure_(failure) {}
 
-  bool Has(std::string_view key) const;  ///< present and not null
+  bool Has(std::string_view key) const;                                                ///< present and not null
   int64_t Int(std::string_view key, IntRange range, std::optional<int64_t> fallback);  ///< no fallback: required
   double Real(std::string_view key, RealRange range, std::optional<double> fallback);
   bool Bool(std::string_view key, bool fallback);
   std::string Text(std::string_view key, std::string_view fallback);
-  std::vector<std::string> Texts(std::string_view key);          ///< a list of strings; empty when absent
+  std::vector<std::string> Texts(std::string_view key);            ///< a list of strings; empty when absent
   std::vector<int32_t> Ids(std::string_view key, IntRange range);  ///< one integer or a list of them; empty when absent
-  JsonFields Section(std::string_view key) const;                ///< a nested object; absent is an empty section
+  JsonFields Section(std::string_view key) const;                  ///< a nested object; absent is an empty section
 
   const boost::json::object* object() const { return object_; }
   /// Records "path.key: rule" unless something failed before. An empty key means the section itself.

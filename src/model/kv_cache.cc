@@ -29,7 +29,8 @@ KvStore LocalStore(float* memory, const LayerConfig& layer, int64_t slots) {
 
 int64_t LocalStoreFloats(const Config& config, int64_t slots) {
   int64_t floats = 0;
-  for (const LayerConfig& layer : config.layers) floats = std::max(floats, LayerFloats(layer, RoundUpToKeyBlock(slots)));
+  for (const LayerConfig& layer : config.layers)
+    floats = std::max(floats, LayerFloats(layer, RoundUpToKeyBlock(slots)));
   return floats;
 }
 

@@ -18,8 +18,10 @@ class KvCache {
   static int64_t PlannedBytes(const Config& config, int64_t context, int64_t pass_rows);
 
   KvStore Layer(size_t layer) const { return stores_[layer]; }
-  int64_t begin() const { return begin_; }      ///< first position of the sequence; above 0 only where a batch was left-padded
-  int64_t end() const { return end_; }          ///< next position to be written
+  int64_t begin() const {
+    return begin_;
+  }                                     ///< first position of the sequence; above 0 only where a batch was left-padded
+  int64_t end() const { return end_; }  ///< next position to be written
   int64_t context() const { return context_; }  ///< positions the cache can hold
 
   /// A pass is about to write positions below `end`, which may overwrite the oldest ones of a ring even when the pass fails.
@@ -38,7 +40,7 @@ class KvCache {
   int64_t window_ = 0;
   int64_t ring_slots_ = 0;  // slots of the smallest store
   int64_t begin_ = 0, end_ = 0;
-  int64_t written_ = 0;     // one past the highest position that may have been written since the sequence was empty
+  int64_t written_ = 0;  // one past the highest position that may have been written since the sequence was empty
 };
 
 /// Slots rounded up to whole key blocks.

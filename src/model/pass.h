@@ -29,10 +29,10 @@ enum class HiddenRows : uint8_t { kNone, kLast, kAll };
 
 struct Segment {
   SegmentKind kind = SegmentKind::kPrompt;
-  KvCache* cache = nullptr;          ///< the sequence; causal segments append to it
-  std::span<const int32_t> tokens;   ///< one id a row, all in [0, V)
-  int64_t pos = 0;                   ///< position of the first row; a canvas sees cached positions below it
-  Matrix soft;                       ///< canvas: soft embeddings of the previous step [C, D]; no data in the first step
+  KvCache* cache = nullptr;         ///< the sequence; causal segments append to it
+  std::span<const int32_t> tokens;  ///< one id a row, all in [0, V)
+  int64_t pos = 0;                  ///< position of the first row; a canvas sees cached positions below it
+  Matrix soft;                      ///< canvas: soft embeddings of the previous step [C, D]; no data in the first step
   HiddenRows hidden = HiddenRows::kNone;
 
   bool causal() const { return kind != SegmentKind::kCanvas; }

@@ -9,7 +9,8 @@ int64_t RotaryPairs(const RopeConfig& rope, int64_t head_size) {
   return static_cast<int64_t>(std::floor(rope.rotated_share * static_cast<double>(head_size) / 2.0));
 }
 
-RotaryTable MakeRotaryTable(const RopeConfig& rope, int64_t head_size, std::span<const int64_t> positions, Rounding rounding) {
+RotaryTable MakeRotaryTable(const RopeConfig& rope, int64_t head_size, std::span<const int64_t> positions,
+                            Rounding rounding) {
   RotaryTable table;
   table.pairs = RotaryPairs(rope, head_size);
   std::vector<float> frequency;

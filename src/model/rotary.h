@@ -18,6 +18,7 @@ struct RotaryTable {
   std::vector<float> cos, sin;
   int64_t pairs = 0;
 };
-RotaryTable MakeRotaryTable(const RopeConfig& rope, int64_t head_size, std::span<const int64_t> positions, Rounding rounding);
+RotaryTable MakeRotaryTable(const RopeConfig& rope, int64_t head_size, std::span<const int64_t> positions,
+                            Rounding rounding);
 
 }  // namespace dgemma

@@ -72,7 +72,8 @@ class TensorLister {
   void AddVisionLinear(const std::string& at, int64_t out, int64_t in) {
     Add(at + ".linear.weight", {out, in}, TensorRole::kVision);
     if (!c_.vision->clipped_linears) return;
-    for (const char* bound : {".input_min", ".input_max", ".output_min", ".output_max"}) Add(at + bound, {}, TensorRole::kVision);
+    for (const char* bound : {".input_min", ".input_max", ".output_min", ".output_max"})
+      Add(at + bound, {}, TensorRole::kVision);
   }
 
   void AddVision(const VisionConfig& v) {
@@ -85,8 +86,8 @@ class TensorLister {
     }
     for (int64_t layer = 0; layer < v.layers; ++layer) {
       const std::string at = fmt::format("{}encoder.layers.{}.", tower, layer);
-      for (const char* norm : {"input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm",
-                               "post_feedforward_layernorm"}) {
+      for (const char* norm :
+           {"input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm"}) {
         Add(at + norm + ".weight", {v.width}, TensorRole::kVision);
       }
       AddVisionLinear(at + "self_attn.q_proj", v.heads * v.head_size, v.width);
@@ -110,12 +111,18 @@ class TensorLister {
 
 const char* Name(TensorRole role) {
   switch (role) {
-    case TensorRole::kEmbedding: return "embedding";
-    case TensorRole::kMatrix: return "matrix";
-    case TensorRole::kExperts: return "experts";
-    case TensorRole::kNorm: return "norm";
-    case TensorRole::kScalar: return "scalar";
-    case TensorRole::kVision: return "vision";
+    case TensorRole::kEmbedding:
+      return "embedding";
+    case TensorRole::kMatrix:
+      return "matrix";
+    case TensorRole::kExperts:
+      return "experts";
+    case TensorRole::kNorm:
+      return "norm";
+    case TensorRole::kScalar:
+      return "scalar";
+    case TensorRole::kVision:
+      return "vision";
   }
   return "unknown";
 }
@@ -139,18 +146,20 @@ Result<void> CheckTensors(const CheckpointFiles& files, const Config& config) {
   for (const TensorSpec& spec : ListTensors(config)) {
     DG_TRY(const TensorBytes tensor, files.Tensor(spec.name));
     if (!std::equal(tensor.shape.begin(), tensor.shape.end(), spec.shape.begin(), spec.shape.end())) {
-      return Fail(StatusCode::kInvalidFile, fmt::format("{}: {}: shape [{}] differs from the configuration's [{}]", tensor.file,
-                                                        spec.name, fmt::join(tensor.shape, ", "), fmt::join(spec.shape, ", ")));
+      return Fail(StatusCode::kInvalidFile,
+                  fmt::format("{}: {}: shape [{}] differs from the configuration's [{}]", tensor.file, spec.name,
+                              fmt::join(tensor.shape, ", "), fmt::join(spec.shape, ", ")));
     }
     if (!IsWeightType(tensor.dtype)) {
-      return Fail(StatusCode::kUnsupported,
-                  fmt::format("{}: {}: type {} is not supported (F32, BF16, F16)", tensor.file, spec.name, Name(tensor.dtype)));
+      return Fail(StatusCode::kUnsupported, fmt::format("{}: {}: type {} is not supported (F32, BF16, F16)",
+                                                        tensor.file, spec.name, Name(tensor.dtype)));
     }
     known.insert(spec.name);
   }
   for (const TensorBytes& tensor : files.tensors()) {
     if (!known.contains(std::string(tensor.name)) && !IsTiedName(tensor.name)) {
-      return Fail(StatusCode::kInvalidFile, fmt::format("{}: {}: no such tensor in this model", tensor.file, Quoted(tensor.name)));
+      return Fail(StatusCode::kInvalidFile,
+                  fmt::format("{}: {}: no such tensor in this model", tensor.file, Quoted(tensor.name)));
     }
   }
   return {};

@@ -50,7 +50,8 @@ std::unordered_map<std::string, Field> Fields(Weights& weights) {
         {"post_feedforward_layernorm_2.weight", &w.branch_norms.experts},
         {"post_feedforward_layernorm.weight", &w.branch_norms.joined},
     };
-    for (const auto& [suffix, field] : layer_fields) fields[fmt::format("model.decoder.layers.{}.{}", l, suffix)] = field;
+    for (const auto& [suffix, field] : layer_fields)
+      fields[fmt::format("model.decoder.layers.{}.{}", l, suffix)] = field;
     fields[fmt::format("model.decoder.layers.{}.layer_scalar", l)] = &w.decoder_scalar;
     fields[fmt::format("model.encoder.language_model.layers.{}.layer_scalar", l)] = &w.encoder_scalar;
   }
@@ -61,9 +62,12 @@ std::unordered_map<std::string, Field> Fields(Weights& weights) {
 StoredTensor AsMatrices(const TensorSpec& spec, const TensorBytes& tensor) {
   const auto size = [&](size_t i) { return static_cast<int64_t>(spec.shape[i]); };
   switch (spec.shape.size()) {
-    case 3: return {tensor.dtype, size(0), size(1), size(2), tensor.bytes};
-    case 2: return {tensor.dtype, 1, size(0), size(1), tensor.bytes};
-    default: return {tensor.dtype, 1, 1, static_cast<int64_t>(spec.Values()), tensor.bytes};
+    case 3:
+      return {tensor.dtype, size(0), size(1), size(2), tensor.bytes};
+    case 2:
+      return {tensor.dtype, 1, size(0), size(1), tensor.bytes};
+    default:
+      return {tensor.dtype, 1, 1, static_cast<int64_t>(spec.Values()), tensor.bytes};
   }
 }
 
@@ -72,7 +76,8 @@ Result<void> RequireFinite(const TensorSpec& spec, const StoredTensor& stored) {
   std::vector<float> row(static_cast<size_t>(stored.cols));
   ReadRow(stored, 0, 0, row.data());
   for (float value : row) {
-    if (!std::isfinite(value)) return Fail(StatusCode::kInvalidFile, fmt::format("{}: holds NaN or infinity", spec.name));
+    if (!std::isfinite(value))
+      return Fail(StatusCode::kInvalidFile, fmt::format("{}: holds NaN or infinity", spec.name));
   }
   return {};
 }
@@ -94,7 +99,8 @@ int64_t PlannedWeightBytes(const CheckpointFiles& files, const Config& config, c
   return bytes;
 }
 
-Result<Weights> LoadWeights(const CheckpointFiles& files, const Config& config, Kernels& kernels, const LoadProgress& progress) {
+Result<Weights> LoadWeights(const CheckpointFiles& files, const Config& config, Kernels& kernels,
+                            const LoadProgress& progress) {
   Weights weights;
   weights.layers.resize(config.layers.size());
   const auto fields = Fields(weights);

@@ -12,13 +12,13 @@
 namespace dgemma {
 
 struct LayerWeights {
-  Weight input_norm;                  // [D]
+  Weight input_norm;  // [D]
   QkvWeights qkv;
-  Weight attention_out;               // [D, H*Q]
-  Weight post_attention_norm;         // [D]
-  Weight pre_dense_norm;              // [D]
+  Weight attention_out;        // [D, H*Q]
+  Weight post_attention_norm;  // [D]
+  Weight pre_dense_norm;       // [D]
   MlpWeights dense;
-  Weight pre_experts_norm;            // [D]
+  Weight pre_experts_norm;  // [D]
   RouterWeights router;
   ExpertWeights experts;
   BranchNorms branch_norms;
@@ -26,10 +26,10 @@ struct LayerWeights {
 };
 
 struct Weights {
-  Weight embedding;                   // [V, D]
+  Weight embedding;  // [V, D]
   std::vector<LayerWeights> layers;
-  Weight final_norm;                  // [D]
-  Weight self_conditioning_norm;      // [D]
+  Weight final_norm;              // [D]
+  Weight self_conditioning_norm;  // [D]
   MlpWeights self_conditioning;
 };
 
@@ -37,7 +37,8 @@ struct Weights {
 using LoadProgress = std::function<void(int64_t done_bytes, int64_t total_bytes)>;
 
 /// Packs every text tensor of a checkpoint that CheckTensors accepted; vision tensors are left in the file.
-Result<Weights> LoadWeights(const CheckpointFiles& files, const Config& config, Kernels& kernels, const LoadProgress& progress);
+Result<Weights> LoadWeights(const CheckpointFiles& files, const Config& config, Kernels& kernels,
+                            const LoadProgress& progress);
 
 /// Bytes LoadWeights will allocate.
 int64_t PlannedWeightBytes(const CheckpointFiles& files, const Config& config, const Kernels& kernels);

@@ -39,8 +39,8 @@ TEST_P(DumpTest, PassesAreThoseOfTransformers) {
     input.push_back(TensorFromMemory(name, tensor.dtype, {tensor.shape.begin(), tensor.shape.end()}, tensor.bytes));
   }
   ASSERT_TRUE(WriteSafetensors(folder / "in.safetensors", std::move(input)));
-  const Ran ran = RunProgram({"dump", GoldenRoot() + kModel, "--in", folder / "in.safetensors", "--out", folder / "out.safetensors",
-                              "--backend", GetParam()});
+  const Ran ran = RunProgram({"dump", GoldenRoot() + kModel, "--in", folder / "in.safetensors", "--out",
+                              folder / "out.safetensors", "--backend", GetParam()});
   ASSERT_EQ(ran.code, 0) << ran.err;
   const std::string out = folder / "out.safetensors";
   // 16 operations a layer, five layers deep, sums of up to 64 terms (tests/model/forward_test.cc has the bound stage by stage).
@@ -59,8 +59,8 @@ TEST_P(DumpTest, GenerationsAreThoseOfTransformers) {
     const TemporaryFolder folder;
     const std::string recording = GoldenRoot() + kModel + "/golden/" + name;
     const std::string out = folder / "out.safetensors";
-    const Ran ran = RunProgram({"dump", GoldenRoot() + kModel, "--in", recording + ".safetensors", "--generate", recording + ".json",
-                                "--out", out, "--backend", GetParam()});
+    const Ran ran = RunProgram({"dump", GoldenRoot() + kModel, "--in", recording + ".safetensors", "--generate",
+                                recording + ".json", "--out", out, "--backend", GetParam()});
     ASSERT_EQ(ran.code, 0) << ran.err;
     EXPECT_EQ(Integers(out, "sequences"), Integers(recording + ".safetensors", "sequences")) << name;
     EXPECT_EQ(Numbers(out, "tokens_per_forward"), Numbers(recording + ".safetensors", "tokens_per_forward")) << name;
@@ -75,14 +75,17 @@ TEST_P(DumpTest, GenerationsAreThoseOfTransformers) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, DumpTest, testing::Values("cpu", "ref"), [](const auto& info) { return std::string(info.param); });
+INSTANTIATE_TEST_SUITE_P(Backends, DumpTest, testing::Values("cpu", "ref"),
+                         [](const auto& info) { return std::string(info.param); });
 
 TEST(DumpErrorTest, EachIsOneLineAndLeavesNoFile) {
   const TemporaryFolder folder;
   const std::string model = GoldenRoot() + kModel, out = folder / "out.safetensors";
   const std::vector<int64_t> good = {5, 6, 7}, outside = {5, 6, 160}, empty;
-  const auto write = [&](const std::string& file, const std::string& name, const std::vector<int64_t>& ids, std::vector<uint64_t> shape) {
-    EXPECT_TRUE(WriteSafetensors(folder / file, {TensorFromMemory(name, DType::kI64, std::move(shape), std::as_bytes(std::span(ids)))}));
+  const auto write = [&](const std::string& file, const std::string& name, const std::vector<int64_t>& ids,
+                         std::vector<uint64_t> shape) {
+    EXPECT_TRUE(WriteSafetensors(
+        folder / file, {TensorFromMemory(name, DType::kI64, std::move(shape), std::as_bytes(std::span(ids)))}));
     return folder / file;
   };
   const auto expect = [&](const std::string& in, const std::string& message) {
@@ -97,7 +100,8 @@ TEST(DumpErrorTest, EachIsOneLineAndLeavesNoFile) {
   expect(write("c.safetensors", "ids", good, {3}), "shape");
   expect(write("d.safetensors", "ids", good, {3, 1}), "one row");
   expect(folder / "missing.safetensors", "missing.safetensors");
-  const Ran ran = RunProgram({"dump", model, "--in", write("e.safetensors", "ids", good, {1, 3}), "--out", folder / "no/such/folder.safetensors"});
+  const Ran ran = RunProgram({"dump", model, "--in", write("e.safetensors", "ids", good, {1, 3}), "--out",
+                              folder / "no/such/folder.safetensors"});
   EXPECT_NE(ran.code, 0);
   EXPECT_EQ(std::count(ran.err.begin(), ran.err.end(), '\n'), 1) << ran.err;
 }

@@ -40,7 +40,8 @@ Options ReadOptions(const std::string& path, int64_t canvas_rows) {
   options.generate.stability = json.at("stability_threshold").to_number<int32_t>();
   options.generate.confidence = json.at("confidence_threshold").to_number<double>();
   options.generate.entropy_bound = json.at("entropy_bound").to_number<double>();
-  for (const auto& id : json.at("eos_token_id").as_array()) options.generate.stop_tokens.push_back(id.to_number<int32_t>());
+  for (const auto& id : json.at("eos_token_id").as_array())
+    options.generate.stop_tokens.push_back(id.to_number<int32_t>());
   if (json.contains("pad_token_id")) options.pad = json.at("pad_token_id").to_number<int32_t>();
   return options;
 }
@@ -60,11 +61,14 @@ class RecordedGenerationTest : public testing::TestWithParam<Case> {
     const Config& config = loaded_.config();
     const Options options = ReadOptions(folder_ + name + ".json", config.canvas);
     const std::vector<int32_t> prompt = golden.Ids("prompt");
-    const auto batch = static_cast<size_t>(golden.Shape("prompt")[0]), length = static_cast<size_t>(golden.Shape("prompt")[1]);
-    const std::vector<int32_t> mask = golden.Has("attention_mask") ? golden.Ids("attention_mask") : std::vector<int32_t>(prompt.size(), 1);
+    const auto batch = static_cast<size_t>(golden.Shape("prompt")[0]),
+               length = static_cast<size_t>(golden.Shape("prompt")[1]);
+    const std::vector<int32_t> mask =
+        golden.Has("attention_mask") ? golden.Ids("attention_mask") : std::vector<int32_t>(prompt.size(), 1);
 
     const int64_t chunk = std::max<int64_t>(7, config.canvas);  // prompts in several passes, a canvas in one
-    auto runner = *PassRunner::Create(*loaded_.model, static_cast<int64_t>(batch) * (chunk + 2 * config.canvas), static_cast<int64_t>(batch));
+    auto runner = *PassRunner::Create(*loaded_.model, static_cast<int64_t>(batch) * (chunk + 2 * config.canvas),
+                                      static_cast<int64_t>(batch));
     std::vector<std::unique_ptr<KvCache>> caches;
     std::vector<std::unique_ptr<RecordedNoise>> noises;
     std::vector<Buffer> soft;
@@ -72,12 +76,16 @@ class RecordedGenerationTest : public testing::TestWithParam<Case> {
     std::vector<GenerationResult> results(batch);
     std::vector<Story> stories;
     for (size_t row = 0; row < batch; ++row) {
-      const auto padding = static_cast<size_t>(std::count(mask.begin() + static_cast<int64_t>(row * length), mask.begin() + static_cast<int64_t>((row + 1) * length), 0));
-      caches.push_back(std::make_unique<KvCache>(*KvCache::Create(config, 512, chunk + config.canvas, *loaded_.kernels)));
+      const auto padding = static_cast<size_t>(std::count(mask.begin() + static_cast<int64_t>(row * length),
+                                                          mask.begin() + static_cast<int64_t>((row + 1) * length), 0));
+      caches.push_back(
+          std::make_unique<KvCache>(*KvCache::Create(config, 512, chunk + config.canvas, *loaded_.kernels)));
       caches[row]->Reset(static_cast<int64_t>(padding));
-      noises.push_back(std::make_unique<RecordedNoise>(*RecordedNoise::Read(files, static_cast<int64_t>(row), config.canvas, config.vocab)));
+      noises.push_back(std::make_unique<RecordedNoise>(
+          *RecordedNoise::Read(files, static_cast<int64_t>(row), config.canvas, config.vocab)));
       soft.push_back(*loaded_.kernels->Allocate(config.canvas * config.width * 4));
-      comparers.push_back(std::make_unique<StepComparer>(golden, row, options.generate.steps, FirstEntropyBound(config)));
+      comparers.push_back(
+          std::make_unique<StepComparer>(golden, row, options.generate.steps, FirstEntropyBound(config)));
       GenerationPlan plan;
       plan.model = loaded_.model.get();
       plan.cache = caches[row].get();
@@ -88,7 +96,8 @@ class RecordedGenerationTest : public testing::TestWithParam<Case> {
       plan.commit = commit;
       plan.chunk_rows = chunk;
       plan.soft_memory = {soft[row].Floats(), config.canvas, config.width, config.width};
-      const std::vector<int32_t> start = golden.Has("start_canvas") ? golden.Ids("start_canvas") : std::vector<int32_t>{};
+      const std::vector<int32_t> start =
+          golden.Has("start_canvas") ? golden.Ids("start_canvas") : std::vector<int32_t>{};
       start_canvas_ = start;
       plan.start_canvas = start_canvas_;
       stories.push_back(GenerateByDiffusion(plan, results[row]));
@@ -101,8 +110,9 @@ class RecordedGenerationTest : public testing::TestWithParam<Case> {
     const auto canvas_count = static_cast<int64_t>(total - length) / config.canvas;
     for (size_t row = 0; row < batch; ++row) {
       ASSERT_TRUE(stories[row].outcome()) << stories[row].outcome().error().message;
-      const TransformersRow shaped = AsTransformers(comparers[row]->canvases, canvas_count, config.canvas, options.generate.stop_tokens,
-                                                    options.pad, results[row].denoise_passes);
+      const TransformersRow shaped =
+          AsTransformers(comparers[row]->canvases, canvas_count, config.canvas, options.generate.stop_tokens,
+                         options.pad, results[row].denoise_passes);
       EXPECT_EQ(shaped.new_tokens, std::vector<int32_t>(sequences.begin() + static_cast<int64_t>(row * total + length),
                                                         sequences.begin() + static_cast<int64_t>((row + 1) * total)));
       EXPECT_FLOAT_EQ(static_cast<float>(shaped.tokens_per_forward), tokens_per_forward[row]);
@@ -131,7 +141,8 @@ INSTANTIATE_TEST_SUITE_P(Float32, RecordedGenerationTest,
                                          Case{"fivetoone-bf16", "golden-f32", TestBackend::kRefF32},
                                          Case{"fivetoone-bf16", "golden-f32", TestBackend::kCpu}),
                          [](const auto& info) {
-                           std::string name = info.param.model + "_" + info.param.recording + "_" + Name(info.param.backend);
+                           std::string name =
+                               info.param.model + "_" + info.param.recording + "_" + Name(info.param.backend);
                            std::replace(name.begin(), name.end(), '-', '_');
                            return name;
                          });

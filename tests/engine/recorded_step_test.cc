@@ -78,13 +78,17 @@ TEST_P(RecordedStepTest, LogitsOfEveryStepMatchAndArgmaxIsEqualBeyondTheBound) {
       const std::string at = fmt::format("canvas.{}.step.{}.", c, s);
       last_argmax = golden.Ids(at + "argmax");
       if (!golden.Has(at + "logits")) continue;  // left out to keep the recording small
-      if (!fed.empty()) kernels.SoftEmbed({fed.data(), rows, vocab, vocab}, loaded.model->weights.embedding, loaded.model->embed_scale, soft);
+      if (!fed.empty())
+        kernels.SoftEmbed({fed.data(), rows, vocab, vocab}, loaded.model->weights.embedding, loaded.model->embed_scale,
+                          soft);
       RouterTies ties(*loaded.model, rows);
-      const Matrix hidden = run({SegmentKind::kCanvas, &cache, tokens, cache.end(), fed.empty() ? Matrix{} : soft, HiddenRows::kAll}, &ties);
+      const Matrix hidden = run(
+          {SegmentKind::kCanvas, &cache, tokens, cache.end(), fed.empty() ? Matrix{} : soft, HiddenRows::kAll}, &ties);
       const std::vector<float> expected = golden.Floats(at + "logits"), entropy = golden.Floats(at + "entropy");
       const std::vector<int32_t> argmax = golden.Ids(at + "argmax");
       std::vector<float> logits(expected.size());
-      kernels.Logits(hidden, loaded.model->weights.embedding, static_cast<float>(config.softcap), {logits.data(), rows, vocab, vocab});
+      kernels.Logits(hidden, loaded.model->weights.embedding, static_cast<float>(config.softcap),
+                     {logits.data(), rows, vocab, vocab});
       const float temperature = 0.4f + 0.4f * (static_cast<float>(5 - s) / 5.0f);
       for (float& value : logits) value /= temperature;
 
@@ -108,7 +112,8 @@ TEST_P(RecordedStepTest, LogitsOfEveryStepMatchAndArgmaxIsEqualBeyondTheBound) {
           sum += e;
           weighted += e * (static_cast<double>(mine[id]) - max);
         }
-        const double entropy_error = std::abs(std::log(sum) - weighted / sum - static_cast<double>(entropy[static_cast<size_t>(row)]));
+        const double entropy_error =
+            std::abs(std::log(sum) - weighted / sum - static_cast<double>(entropy[static_cast<size_t>(row)]));
         worst = std::max(worst, row_worst / bound);
         worst_entropy = std::max(worst_entropy, entropy_error);
         const auto best = static_cast<int32_t>(std::max_element(mine, mine + vocab) - mine);
@@ -124,13 +129,16 @@ TEST_P(RecordedStepTest, LogitsOfEveryStepMatchAndArgmaxIsEqualBeyondTheBound) {
       }
       tokens = golden.Ids(at + "current");
       fed = expected;
-      if (bf16) for (float& value : fed) value = Round(Rounding::kBfloat16, value);
+      if (bf16)
+        for (float& value : fed) value = Round(Rounding::kBfloat16, value);
     }
     run({SegmentKind::kCommit, &cache, last_argmax, cache.end(), {}, HiddenRows::kNone});
   }
-  std::printf("%s/%s %s: %ld positions, argmax equal %ld, beyond the bound %ld equal %ld, worst logit error %.3g of the bound, worst entropy error %.2g\n",
-              GetParam().model.c_str(), GetParam().recording.c_str(), Name(GetParam().backend), static_cast<long>(positions),
-              static_cast<long>(equal), static_cast<long>(beyond), static_cast<long>(beyond_equal), worst, worst_entropy);
+  std::printf(
+      "%s/%s %s: %ld positions, argmax equal %ld, beyond the bound %ld equal %ld, worst logit error %.3g of the bound, "
+      "worst entropy error %.2g\n",
+      GetParam().model.c_str(), GetParam().recording.c_str(), Name(GetParam().backend), static_cast<long>(positions),
+      static_cast<long>(equal), static_cast<long>(beyond), static_cast<long>(beyond_equal), worst, worst_entropy);
   EXPECT_LE(worst, 1.0);
   EXPECT_GT(beyond, 0);
   if (GetParam().backend != TestBackend::kCpu || !bf16) EXPECT_EQ(beyond, beyond_equal);
@@ -138,12 +146,17 @@ TEST_P(RecordedStepTest, LogitsOfEveryStepMatchAndArgmaxIsEqualBeyondTheBound) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Transformers, RecordedStepTest,
-                         testing::Values(Case{"alternating-f32", "golden", TestBackend::kRefF32}, Case{"alternating-f32", "golden", TestBackend::kCpu},
-                                         Case{"fivetoone-bf16", "golden-f32", TestBackend::kRefF32}, Case{"fivetoone-bf16", "golden-f32", TestBackend::kCpu},
-                                         Case{"alternating-bf16", "golden", TestBackend::kRefBf16}, Case{"alternating-bf16", "golden", TestBackend::kCpu},
-                                         Case{"fivetoone-bf16", "golden", TestBackend::kRefBf16}, Case{"fivetoone-bf16", "golden", TestBackend::kCpu}),
+                         testing::Values(Case{"alternating-f32", "golden", TestBackend::kRefF32},
+                                         Case{"alternating-f32", "golden", TestBackend::kCpu},
+                                         Case{"fivetoone-bf16", "golden-f32", TestBackend::kRefF32},
+                                         Case{"fivetoone-bf16", "golden-f32", TestBackend::kCpu},
+                                         Case{"alternating-bf16", "golden", TestBackend::kRefBf16},
+                                         Case{"alternating-bf16", "golden", TestBackend::kCpu},
+                                         Case{"fivetoone-bf16", "golden", TestBackend::kRefBf16},
+                                         Case{"fivetoone-bf16", "golden", TestBackend::kCpu}),
                          [](const auto& info) {
-                           std::string name = info.param.model + "_" + info.param.recording + "_" + Name(info.param.backend);
+                           std::string name =
+                               info.param.model + "_" + info.param.recording + "_" + Name(info.param.backend);
                            std::replace(name.begin(), name.end(), '-', '_');
                            return name;
                          });

@@ -26,7 +26,8 @@ class Transcript final : public Listener {
   }
   void OnText(std::string_view piece) override { text += piece; }
   bool operator==(const Transcript& other) const {
-    return tokens == other.tokens && accepted == other.accepted && text == other.text && entropy.size() == other.entropy.size() &&
+    return tokens == other.tokens && accepted == other.accepted && text == other.text &&
+           entropy.size() == other.entropy.size() &&
            std::memcmp(entropy.data(), other.entropy.data(), entropy.size() * sizeof(float)) == 0;
   }
 
@@ -194,10 +195,22 @@ TEST(SessionTest, BadRequestsNameTheField) {
   expect("start_canvas", [](Request& r) { r.start_canvas = StartCanvas(48, -1); });
   expect("request", [](Request& r) { r.chat.clear(); });
   expect("request", [](Request& r) { r.prompt_tokens = {2}; });
-  expect("prompt", [](Request& r) { r.chat.clear(); r.prompt_tokens = {2, 512}; });
-  expect("prompt", [](Request& r) { r.chat.clear(); r.prompt_tokens = {2, -1}; });
-  expect("prompt", [](Request& r) { r.chat.clear(); r.prompt_tokens = std::vector<int32_t>(4090, 300); });
-  expect("prompt: image", [](Request& r) { r.chat.clear(); r.prompt_tokens = {2, 251}; });
+  expect("prompt", [](Request& r) {
+    r.chat.clear();
+    r.prompt_tokens = {2, 512};
+  });
+  expect("prompt", [](Request& r) {
+    r.chat.clear();
+    r.prompt_tokens = {2, -1};
+  });
+  expect("prompt", [](Request& r) {
+    r.chat.clear();
+    r.prompt_tokens = std::vector<int32_t>(4090, 300);
+  });
+  expect("prompt: image", [](Request& r) {
+    r.chat.clear();
+    r.prompt_tokens = {2, 251};
+  });
 }
 
 TEST(SessionTest, AutoregressiveGreedyIsThatOfTransformers) {
@@ -244,7 +257,8 @@ class StepLog final : public GenerationObserver {
 TEST(SessionTest, NeighboursInTheSamePassesDoNotChangeAByte) {
   const TestModel loaded = TestModel::Load(kStarter, TestBackend::kCpu);
   const Config& config = loaded.config();
-  const std::vector<std::vector<int32_t>> prompts = {{2, 105, 300, 301, 302, 106}, std::vector<int32_t>(100, 333), {2, 270}, {2, 400, 401, 402}};
+  const std::vector<std::vector<int32_t>> prompts = {
+      {2, 105, 300, 301, 302, 106}, std::vector<int32_t>(100, 333), {2, 270}, {2, 400, 401, 402}};
   // Each prompt alone, then pairs, then all four; a mixed batch holds an autoregressive story too.
   const auto run = [&](std::vector<size_t> members) {
     const auto runner = *PassRunner::Create(*loaded.model, 4 * (32 + config.canvas), 4);
@@ -270,7 +284,8 @@ TEST(SessionTest, NeighboursInTheSamePassesDoNotChangeAByte) {
       plan.options.steps = 5;
       plan.chunk_rows = 32;
       plan.soft_memory = {soft[i].Floats(), config.canvas, config.width, config.width};
-      stories.push_back(members[i] == 2 ? GenerateAutoregressively(plan, results[i]) : GenerateByDiffusion(plan, results[i]));
+      stories.push_back(members[i] == 2 ? GenerateAutoregressively(plan, results[i])
+                                        : GenerateByDiffusion(plan, results[i]));
     }
     Drive(*runner, stories, {});
     for (const Story& story : stories) EXPECT_TRUE(story.outcome());
@@ -295,22 +310,27 @@ TEST(SessionTest, EveryChunkSizeUpToTheWindowFillsTheSameCache) {
     const TestModel loaded = TestModel::Load(GoldenRoot() + "/" + folder, TestBackend::kCpu);
     const Config& config = loaded.config();
     std::vector<int32_t> prompt;
-    for (int64_t i = 0; i < 2 * config.window + 4; ++i) prompt.push_back(static_cast<int32_t>((i * 37 + 11) % config.vocab));
+    for (int64_t i = 0; i < 2 * config.window + 4; ++i)
+      prompt.push_back(static_cast<int32_t>((i * 37 + 11) % config.vocab));
     std::vector<float> reference;
     for (int64_t chunk = std::ssize(prompt); chunk >= 1; --chunk) {
       if (chunk > config.window + 1 && chunk != std::ssize(prompt)) continue;
       KvCache cache = *KvCache::Create(config, 256, chunk, *loaded.kernels);
       Activations activations = *Activations::Create(config, std::max(chunk, config.canvas), 1, *loaded.kernels);
       for (int64_t begin = 0; begin < std::ssize(prompt); begin += chunk) {
-        const auto part = std::span(prompt).subspan(static_cast<size_t>(begin), static_cast<size_t>(std::min(chunk, std::ssize(prompt) - begin)));
-        ASSERT_TRUE(Forward(*loaded.model, activations, {{{SegmentKind::kPrompt, &cache, part, begin, {}, HiddenRows::kNone}}, {}}));
+        const auto part = std::span(prompt).subspan(static_cast<size_t>(begin),
+                                                    static_cast<size_t>(std::min(chunk, std::ssize(prompt) - begin)));
+        ASSERT_TRUE(Forward(*loaded.model, activations,
+                            {{{SegmentKind::kPrompt, &cache, part, begin, {}, HiddenRows::kNone}}, {}}));
       }
       const std::vector<int32_t> canvas(static_cast<size_t>(config.canvas), 5);
-      const auto hidden = Forward(*loaded.model, activations, {{{SegmentKind::kCanvas, &cache, canvas, cache.end(), {}, HiddenRows::kAll}}, {}});
+      const auto hidden = Forward(*loaded.model, activations,
+                                  {{{SegmentKind::kCanvas, &cache, canvas, cache.end(), {}, HiddenRows::kAll}}, {}});
       ASSERT_TRUE(hidden);
       const std::vector<float> values = ToVector(*loaded.kernels, *hidden);
       if (reference.empty()) reference = values;
-      EXPECT_EQ(std::memcmp(values.data(), reference.data(), values.size() * sizeof(float)), 0) << folder << " chunk " << chunk;
+      EXPECT_EQ(std::memcmp(values.data(), reference.data(), values.size() * sizeof(float)), 0)
+          << folder << " chunk " << chunk;
     }
   }
 }

@@ -56,14 +56,18 @@ TEST_P(StarterRecordingTest, EveryStepIsThatOfTransformers) {
   const boost::json::value answers = ReadJson(GoldenRoot() + "/starter/answers.json");
   EXPECT_EQ(comparer.steps, answers.at(fmt::format("case{}", number)).at("steps").to_number<int64_t>());
   const std::vector<int32_t> sequences = golden.Ids("sequences");
-  const TransformersRow shaped = AsTransformers(comparer.canvases, 1, config.canvas, plan.options.stop_tokens, 0, result.denoise_passes);
+  const TransformersRow shaped =
+      AsTransformers(comparer.canvases, 1, config.canvas, plan.options.stop_tokens, 0, result.denoise_passes);
   EXPECT_EQ(shaped.new_tokens, std::vector<int32_t>(sequences.begin() + std::ssize(prompt), sequences.end()));
   EXPECT_FLOAT_EQ(static_cast<float>(shaped.tokens_per_forward), golden.Floats("tokens_per_forward")[0]);
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, StarterRecordingTest,
-                         testing::Combine(testing::Range(0, 5), testing::Values(TestBackend::kRefF32, TestBackend::kCpu)),
-                         [](const auto& info) { return fmt::format("case{}_{}", std::get<0>(info.param), Name(std::get<1>(info.param))); });
+                         testing::Combine(testing::Range(0, 5),
+                                          testing::Values(TestBackend::kRefF32, TestBackend::kCpu)),
+                         [](const auto& info) {
+                           return fmt::format("case{}_{}", std::get<0>(info.param), Name(std::get<1>(info.param)));
+                         });
 
 TEST(StarterAccuracyTest, IsThatOfTransformersOnTheSamePrompts) {
   struct Task {
@@ -94,11 +98,13 @@ TEST(StarterAccuracyTest, IsThatOfTransformersOnTheSamePrompts) {
   }
   Task total;
   for (const auto& [name, task] : tasks) {
-    std::printf("%-8s right %2.0f of %2.0f, Transformers %2.0f; steps %.2f, Transformers %.2f\n", name.c_str(), task.right, task.prompts,
-                task.right_in_transformers, task.steps / task.prompts, task.steps_in_transformers / task.prompts);
+    std::printf("%-8s right %2.0f of %2.0f, Transformers %2.0f; steps %.2f, Transformers %.2f\n", name.c_str(),
+                task.right, task.prompts, task.right_in_transformers, task.steps / task.prompts,
+                task.steps_in_transformers / task.prompts);
     // Two runs with different draws: the difference of two binomial counts, three standard deviations, and one answer for p near 0 or 1.
     const double p = (task.right + task.right_in_transformers) / (2 * task.prompts);
-    EXPECT_LE(std::abs(task.right - task.right_in_transformers), 3 * std::sqrt(2 * task.prompts * p * (1 - p)) + 1) << name;
+    EXPECT_LE(std::abs(task.right - task.right_in_transformers), 3 * std::sqrt(2 * task.prompts * p * (1 - p)) + 1)
+        << name;
     total.prompts += task.prompts;
     total.right += task.right;
     total.right_in_transformers += task.right_in_transformers;

@@ -27,13 +27,18 @@ class Comparer final : public ForwardObserver {
 
   void Observe(const char* name, int64_t layer, Matrix value) override {
     std::string key = prefix_;
-    if (layer >= 0) key += "layer." + std::to_string(layer) + (std::string(name) == "layer" ? "" : "." + std::string(name));
-    else key += name;
+    if (layer >= 0)
+      key += "layer." + std::to_string(layer) + (std::string(name) == "layer" ? "" : "." + std::string(name));
+    else
+      key += name;
     if (!golden_.Has(key)) return;
     ++compared;
-    const double layers_before = layer >= 0 ? static_cast<double>(layer + 1) : static_cast<double>(config_.layers.size() + 1);
-    const auto terms = static_cast<double>(std::max({config_.width, config_.hidden, config_.heads * config_.layers.back().head_size}));
-    ExpectClose(ToVector(kernels_, value), golden_.Floats(key), {unit_, terms, kOperationsPerLayer * layers_before}, key);
+    const double layers_before =
+        layer >= 0 ? static_cast<double>(layer + 1) : static_cast<double>(config_.layers.size() + 1);
+    const auto terms =
+        static_cast<double>(std::max({config_.width, config_.hidden, config_.heads * config_.layers.back().head_size}));
+    ExpectClose(ToVector(kernels_, value), golden_.Floats(key), {unit_, terms, kOperationsPerLayer * layers_before},
+                key);
   }
 
   int compared = 0;
@@ -55,7 +60,9 @@ class ForwardTest : public testing::TestWithParam<Case> {
     activations_ = *Activations::Create(config, 4 * config.window + 2 * config.canvas, 2, *loaded_.kernels);
   }
 
-  Golden Open(const std::string& name) const { return Golden(GetParam().model + "/" + GetParam().recording + "/" + name + ".safetensors"); }
+  Golden Open(const std::string& name) const {
+    return Golden(GetParam().model + "/" + GetParam().recording + "/" + name + ".safetensors");
+  }
   KvCache NewCache() { return *KvCache::Create(loaded_.config(), 512, 4 * loaded_.config().window, *loaded_.kernels); }
   double unit() const { return GetParam().backend == TestBackend::kRefBf16 ? 0x1p-9 : 0x1p-24; }
 
@@ -100,7 +107,8 @@ class ForwardTest : public testing::TestWithParam<Case> {
       for (int64_t pos = cache.end() - positions; pos < cache.end(); ++pos) {
         for (int64_t dim = 0; dim < store.head_size; ++dim) {
           const int64_t slot = pos % store.slots;
-          out.push_back(which == 'k' ? store.k[store.KeyIndex(head, slot, dim)] : store.v[store.ValueIndex(head, slot, dim)]);
+          out.push_back(which == 'k' ? store.k[store.KeyIndex(head, slot, dim)]
+                                     : store.v[store.ValueIndex(head, slot, dim)]);
         }
       }
     }
@@ -151,13 +159,15 @@ TEST_P(ForwardTest, CanvasWithAndWithoutSelfConditioningMatchesTransformers) {
   KvCache cache = NewCache();
   Run(Prompt(cache, ids));
   Comparer first(golden, "first.", loaded_.config(), *loaded_.kernels, unit());
-  ExpectClose(LogitsOf(Run(CanvasOf(cache, canvas), &first)), golden.Floats("first.logits"), FinalBound(), "first.logits");
+  ExpectClose(LogitsOf(Run(CanvasOf(cache, canvas), &first)), golden.Floats("first.logits"), FinalBound(),
+              "first.logits");
   EXPECT_GE(first.compared, std::ssize(loaded_.config().layers));
 
   Buffer memory;
   const Matrix soft = SoftOf(golden.Floats("second.self_conditioning_logits"), memory);
   Comparer second(golden, "second.", loaded_.config(), *loaded_.kernels, unit());
-  ExpectClose(LogitsOf(Run(CanvasOf(cache, canvas, soft), &second)), golden.Floats("second.logits"), FinalBound(), "second.logits");
+  ExpectClose(LogitsOf(Run(CanvasOf(cache, canvas, soft), &second)), golden.Floats("second.logits"), FinalBound(),
+              "second.logits");
 }
 
 TEST_P(ForwardTest, SequencesOfUnequalLengthInOnePassMatchThePaddedBatch) {
@@ -191,7 +201,8 @@ TEST_P(ForwardTest, SequencesOfUnequalLengthInOnePassMatchThePaddedBatch) {
   canvases.segments[0].soft = soft.Rows(0, static_cast<int64_t>(canvas_rows));
   const auto conditioned = Forward(*loaded_.model, activations_, canvases);
   ASSERT_TRUE(conditioned);
-  ExpectClose(LogitsOf(*conditioned), golden.Floats("conditioned_row0_logits"), FinalBound(), "conditioned_row0_logits");
+  ExpectClose(LogitsOf(*conditioned), golden.Floats("conditioned_row0_logits"), FinalBound(),
+              "conditioned_row0_logits");
 }
 
 INSTANTIATE_TEST_SUITE_P(Transformers, ForwardTest,
@@ -202,7 +213,8 @@ INSTANTIATE_TEST_SUITE_P(Transformers, ForwardTest,
                                          Case{"alternating-bf16", "golden", TestBackend::kRefBf16},
                                          Case{"fivetoone-bf16", "golden", TestBackend::kRefBf16}),
                          [](const auto& info) {
-                           std::string name = info.param.model + "_" + info.param.recording + "_" + Name(info.param.backend);
+                           std::string name =
+                               info.param.model + "_" + info.param.recording + "_" + Name(info.param.backend);
                            std::replace(name.begin(), name.end(), '-', '_');
                            return name;
                          });

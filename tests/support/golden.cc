@@ -63,9 +63,12 @@ std::vector<uint64_t> Golden::Shape(const std::string& name) const {
 
 const char* Name(TestBackend backend) {
   switch (backend) {
-    case TestBackend::kRefF32: return "ref_f32";
-    case TestBackend::kRefBf16: return "ref_bf16";
-    case TestBackend::kCpu: return "cpu";
+    case TestBackend::kRefF32:
+      return "ref_f32";
+    case TestBackend::kRefBf16:
+      return "ref_bf16";
+    case TestBackend::kCpu:
+      return "cpu";
   }
   return "";
 }
@@ -85,7 +88,8 @@ TestModel TestModel::Load(const std::string& folder, TestBackend backend, int th
   return {*std::move(loaded)};
 }
 
-void ExpectClose(const std::vector<float>& actual, const std::vector<float>& expected, const ErrorBound& bound, const std::string& what) {
+void ExpectClose(const std::vector<float>& actual, const std::vector<float>& expected, const ErrorBound& bound,
+                 const std::string& what) {
   ASSERT_EQ(actual.size(), expected.size()) << what;
   double scale = 0, worst = 0, sum = 0;
   for (size_t i = 0; i < actual.size(); ++i) {
@@ -97,7 +101,8 @@ void ExpectClose(const std::vector<float>& actual, const std::vector<float>& exp
   const double limit = bound.unit * std::sqrt(bound.terms) * bound.depth * scale;
   EXPECT_LE(worst, limit) << what << ": worst error against the largest value " << scale;
   if (std::getenv("DGEMMA_VERBOSE") != nullptr) {
-    std::printf("%-28s worst %.2e mean %.2e bound %.2e scale %.2e\n", what.c_str(), worst, sum / static_cast<double>(actual.size()), limit, scale);
+    std::printf("%-28s worst %.2e mean %.2e bound %.2e scale %.2e\n", what.c_str(), worst,
+                sum / static_cast<double>(actual.size()), limit, scale);
   }
 }
 

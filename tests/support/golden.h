@@ -44,7 +44,8 @@ struct ErrorBound {
   double terms = 1;
   double depth = 1;
 };
-void ExpectClose(const std::vector<float>& actual, const std::vector<float>& expected, const ErrorBound& bound, const std::string& what);
+void ExpectClose(const std::vector<float>& actual, const std::vector<float>& expected, const ErrorBound& bound,
+                 const std::string& what);
 
 std::vector<float> ToVector(Kernels& kernels, Matrix matrix);
 

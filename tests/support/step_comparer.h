@@ -39,7 +39,9 @@ class StepComparer final : public GenerationObserver {
     EXPECT_EQ(canvas.done(), frozen || canvas.steps_done() == max_steps_);
     ++steps;
   }
-  void OnTokens(std::span<const int32_t> canvas, std::span<const int32_t>) override { canvases.emplace_back(canvas.begin(), canvas.end()); }
+  void OnTokens(std::span<const int32_t> canvas, std::span<const int32_t>) override {
+    canvases.emplace_back(canvas.begin(), canvas.end());
+  }
 
   int64_t steps = 0;
   std::vector<std::vector<int32_t>> canvases;
@@ -53,7 +55,8 @@ class StepComparer final : public GenerationObserver {
 
 /// Bound on the error of an entropy in the first step: V terms p log p of logits (at most `cap`) that carry the error of the network.
 inline double FirstEntropyBound(const Config& config) {
-  return 0x1p-24 * std::sqrt(static_cast<double>(config.width)) * 16.0 * static_cast<double>(config.layers.size()) * config.softcap;
+  return 0x1p-24 * std::sqrt(static_cast<double>(config.width)) * 16.0 * static_cast<double>(config.layers.size()) *
+         config.softcap;
 }
 
 }  // namespace dgemma::test

@@ -103,8 +103,9 @@ void CpuKernels::AddSoftBlock(const CpuHeadScratch& state, int64_t id, int64_t i
   const int64_t panel_stride = (ids + kPanel - 1) / kPanel * kPanel * kPanel;
   for (int64_t row = block.row; row < block.row + block.rows && few_rows > 0; ++row) {
     if (live_ids(row) == 0 || is_live(row)) continue;
-    product_.add_few(state.logits.Row(row) + id % kSweepIds, state.live_ids.data() + (row * kSweepParts + part) * kFewIds,
-                     live_ids(row), embeddings, panel_stride, block.cols, soft.Row(row) + block.col);
+    product_.add_few(state.logits.Row(row) + id % kSweepIds,
+                     state.live_ids.data() + (row * kSweepParts + part) * kFewIds, live_ids(row), embeddings,
+                     panel_stride, block.cols, soft.Row(row) + block.col);
   }
   if (live_rows == 0) return;
   Product product;

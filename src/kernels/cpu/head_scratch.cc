@@ -34,7 +34,8 @@ int64_t CpuHeadScratch::Bytes(int64_t rows, int64_t width, int64_t vocab) {
   const int64_t floats = LogitStride(vocab) + PaddedStride(width) + (vocab + kTileIds - 1) / kTileIds +
                          (vocab + kSweepIds - 1) / kSweepIds + 1;
   const auto records = static_cast<int64_t>(sizeof(SweepRow) + sizeof(LogitStats) * static_cast<size_t>(kSweepTiles)) +
-                       kSweepParts * (static_cast<int64_t>(sizeof(int32_t)) + kFewIds) + 3 * static_cast<int64_t>(sizeof(double));
+                       kSweepParts * (static_cast<int64_t>(sizeof(int32_t)) + kFewIds) +
+                       3 * static_cast<int64_t>(sizeof(double));
   return rows * (floats * static_cast<int64_t>(sizeof(float)) + records);
 }
 

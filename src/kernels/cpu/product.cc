@@ -253,7 +253,8 @@ void TransposePanels(const void* from, PanelFormat format, int64_t panel_stride,
 
 /// Sums of `Panels` panels of 16 columns stay in registers over all entries.
 template <int64_t Panels>
-HWY_INLINE void AddFewPanels(const float* a, const uint8_t* id, int64_t count, const float* b, int64_t panel_stride, float* sums) {
+HWY_INLINE void AddFewPanels(const float* a, const uint8_t* id, int64_t count, const float* b, int64_t panel_stride,
+                             float* sums) {
   const TileTag d;
   constexpr int64_t kVectors = kPanel / kLanes > 0 ? kPanel / kLanes : 1;
   hn::Vec<TileTag> sum[static_cast<size_t>(Panels * kVectors)];
@@ -271,7 +272,8 @@ HWY_INLINE void AddFewPanels(const float* a, const uint8_t* id, int64_t count, c
 }
 
 /// See ProductOps::add_few.
-void AddFew(const float* a, const uint8_t* id, int64_t count, const float* b, int64_t panel_stride, int64_t cols, float* c) {
+void AddFew(const float* a, const uint8_t* id, int64_t count, const float* b, int64_t panel_stride, int64_t cols,
+            float* c) {
   if (cols == 4 * kPanel) {
     AddFewPanels<4>(a, id, count, b, panel_stride, c);
     return;

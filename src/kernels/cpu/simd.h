@@ -48,7 +48,8 @@ struct ProductOps {
   void (*transpose)(const void* from, PanelFormat format, int64_t panel_stride, int64_t ids, int64_t width, float* to);
   /// c[cols] += sum over i < count of a[id[i]] * b[id[i]], in the order of i: a product whose row `a` has few entries that count.
   /// b: float32 panels as transpose writes them, panel_stride floats apart; cols at most 64.
-  void (*add_few)(const float* a, const uint8_t* id, int64_t count, const float* b, int64_t panel_stride, int64_t cols, float* c);
+  void (*add_few)(const float* a, const uint8_t* id, int64_t count, const float* b, int64_t panel_stride, int64_t cols,
+                  float* c);
 };
 
 /// What one pass over a row of logits found.

@@ -34,7 +34,8 @@ void RefKernels::RotateHead(const Rotary& rotary, int64_t row, int64_t head_size
     const float c = rotary.cos.Row(row)[i], s = rotary.sin.Row(row)[i];
     const float a = x[i], b = x[i + half];
     x[i] = Rounded(static_cast<double>(Rounded(static_cast<double>(a * c)) + Rounded(static_cast<double>(-b * s))));
-    x[i + half] = Rounded(static_cast<double>(Rounded(static_cast<double>(b * c)) + Rounded(static_cast<double>(a * s))));
+    x[i + half] =
+        Rounded(static_cast<double>(Rounded(static_cast<double>(b * c)) + Rounded(static_cast<double>(a * s))));
   }
 }
 
@@ -50,8 +51,10 @@ void RefKernels::ProjectQkv(Matrix a, const QkvWeights& w, const QkvShape& shape
       RotateHead(rotary, row, size, x);
     }
     LinearRow(a.Row(row), w.k, 0, k.data());
-    if (w.v.present()) LinearRow(a.Row(row), w.v, 0, v.data());
-    else v = k;
+    if (w.v.present())
+      LinearRow(a.Row(row), w.v, 0, v.data());
+    else
+      v = k;
     const KvTarget& to = target[static_cast<size_t>(row)];
     for (int64_t head = 0; head < shape.kv_heads; ++head) {
       float* key = k.data() + head * size;
@@ -80,7 +83,8 @@ void RefKernels::Attend(std::span<const AttentionSpan> spans, const QkvShape& sh
         for (size_t j = 0; j < keys.size(); ++j) {
           double score = 0;
           for (int64_t dim = 0; dim < size; ++dim) {
-            score += static_cast<double>(query[dim]) * keys[j].store->k[keys[j].store->KeyIndex(kv_head, keys[j].slot, dim)];
+            score +=
+                static_cast<double>(query[dim]) * keys[j].store->k[keys[j].store->KeyIndex(kv_head, keys[j].slot, dim)];
           }
           p[j] = Rounded(score);
           max = std::max(max, p[j]);
@@ -91,7 +95,8 @@ void RefKernels::Attend(std::span<const AttentionSpan> spans, const QkvShape& sh
         for (int64_t dim = 0; dim < size; ++dim) {
           double total = 0;
           for (size_t j = 0; j < keys.size(); ++j) {
-            total += static_cast<double>(p[j]) * keys[j].store->v[keys[j].store->ValueIndex(kv_head, keys[j].slot, dim)];
+            total +=
+                static_cast<double>(p[j]) * keys[j].store->v[keys[j].store->ValueIndex(kv_head, keys[j].slot, dim)];
           }
           out.Row(span.row + r)[head * size + dim] = Rounded(total);
         }

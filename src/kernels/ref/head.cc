@@ -63,7 +63,8 @@ void RefKernels::Denoise(Matrix hidden, const Weight& table, const HeadParams& p
     for (size_t id = 0; id < vocab; ++id) {
       probability[id] = static_cast<float>(std::exp(static_cast<double>(logits[id]) - result.max) / sum);
     }
-    for (float& value : logits) value = Rounded(static_cast<double>(value));  // the model's dtype holds them between steps
+    for (float& value : logits)
+      value = Rounded(static_cast<double>(value));  // the model's dtype holds them between steps
     SoftEmbedRow(logits.data(), table, params.embed_scale, soft.Row(row));
   }
 }

@@ -87,7 +87,8 @@ void RefKernels::NormAdd(Matrix y, const Weight& weight, Matrix residual) {
   for (int64_t row = 0; row < y.rows; ++row) {
     NormRow(y.Row(row), y.cols, weight.Vector(), normed.data());
     float* h = residual.Row(row);
-    for (int64_t col = 0; col < y.cols; ++col) h[col] = Rounded(static_cast<double>(h[col] + normed[static_cast<size_t>(col)]));
+    for (int64_t col = 0; col < y.cols; ++col)
+      h[col] = Rounded(static_cast<double>(h[col] + normed[static_cast<size_t>(col)]));
   }
 }
 
@@ -103,7 +104,8 @@ void RefKernels::GatedMlp(Matrix x, const MlpWeights& w, Matrix out) {
   }
 }
 
-void RefKernels::JoinBranches(Matrix dense, Matrix experts, const BranchNorms& norms, std::span<const float> scalar, Matrix h) {
+void RefKernels::JoinBranches(Matrix dense, Matrix experts, const BranchNorms& norms, std::span<const float> scalar,
+                              Matrix h) {
   const auto width = static_cast<size_t>(h.cols);
   std::vector<float> m1(width), m2(width);
   for (int64_t row = 0; row < h.rows; ++row) {

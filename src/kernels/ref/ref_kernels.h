@@ -34,16 +34,17 @@ class RefKernels final : public Kernels {
   void Linear(Matrix x, const Weight& w, Matrix out) override;
   void AddRmsNorm(Matrix x, Matrix sum) override;
   void NormAdd(Matrix y, const Weight& weight, Matrix residual) override;
-  void ProjectQkv(Matrix a, const QkvWeights& w, const QkvShape& shape, const Rotary& rotary, std::span<const KvTarget> target,
-                  Matrix q) override;
+  void ProjectQkv(Matrix a, const QkvWeights& w, const QkvShape& shape, const Rotary& rotary,
+                  std::span<const KvTarget> target, Matrix q) override;
   void Attend(std::span<const AttentionSpan> spans, const QkvShape& shape, Matrix q, Matrix out) override;
   void GatedMlp(Matrix x, const MlpWeights& w, Matrix out) override;
   void Route(Matrix h, const RouterWeights& w, int64_t active, Routes& routes) override;
   void Experts(Matrix x, const ExpertWeights& w, const Routes& routes, Matrix out) override;
-  void JoinBranches(Matrix dense, Matrix experts, const BranchNorms& norms, std::span<const float> scalar, Matrix h) override;
+  void JoinBranches(Matrix dense, Matrix experts, const BranchNorms& norms, std::span<const float> scalar,
+                    Matrix h) override;
   std::unique_ptr<HeadScratch> MakeHeadScratch() override;
-  void Denoise(Matrix hidden, const Weight& table, const HeadParams& params, HeadScratch& scratch, std::span<HeadRow> rows,
-               Matrix soft) override;
+  void Denoise(Matrix hidden, const Weight& table, const HeadParams& params, HeadScratch& scratch,
+               std::span<HeadRow> rows, Matrix soft) override;
   void Sample(HeadScratch& scratch, std::span<const int32_t> rows, std::span<const double> uniform,
               std::span<int32_t> ids) override;
   void Logits(Matrix hidden, const Weight& table, float softcap, Matrix out) override;
