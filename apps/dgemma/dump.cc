@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <boost/json/value.hpp>
 #include <algorithm>
+#include <boost/json/value.hpp>
 #include <cmath>
 #include <map>
 #include <memory>
@@ -315,8 +315,9 @@ Result<void> DumpGeneration(const Model& model, const CheckpointFiles& in, const
     start = std::move(table.ids);
   }
   if (prompt.columns + options.canvases * config.canvas > config.max_positions) {
-    return Fail(StatusCode::kInvalidFile, fmt::format("prompt: {} tokens and {} canvases exceed the model's {} positions",
-                                                      prompt.columns, options.canvases, config.max_positions));
+    return Fail(StatusCode::kInvalidFile,
+                fmt::format("prompt: {} tokens and {} canvases exceed the model's {} positions", prompt.columns,
+                            options.canvases, config.max_positions));
   }
   const int64_t context = prompt.columns + (options.canvases + 1) * config.canvas;
   const int64_t rows = prompt.batch * (prompt.columns + config.canvas);

@@ -224,7 +224,8 @@ Result<Config> ParseConfig(std::string_view text) {
   ReadText(top.Section("text_config"), config);
   config.eos_tokens = top.Ids("eos_token_id", {0, config.vocab - 1});
   if (config.canvas > config.max_positions) {
-    top.Refuse("canvas_length", fmt::format("{} exceeds max_position_embeddings {}", config.canvas, config.max_positions));
+    top.Refuse("canvas_length",
+               fmt::format("{} exceeds max_position_embeddings {}", config.canvas, config.max_positions));
   }
   ReadVision(top.Section("vision_config"), config);
   if (failure) return std::unexpected(*failure);

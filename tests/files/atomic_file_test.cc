@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -171,8 +172,27 @@ TEST(AtomicFile, RefusesTargetsThatCannotBe) {
   EXPECT_EQ(SaveFile(folder.path() / "absent" / "f", AsBytes("x")).error().code, StatusCode::kIo);
   EXPECT_EQ(SaveFile(folder.path() / "", AsBytes("x")).error().code, StatusCode::kInvalidArgument);
   std::filesystem::create_directory(folder.path() / "folder");
-  EXPECT_EQ(SaveFile(folder.path() / "folder", AsBytes("x")).error().code, StatusCode::kIo);
+  EXPECT_EQ(SaveFile(folder.path() / "folder", AsBytes("x")).error().code, StatusCode::kInvalidArgument);
   EXPECT_EQ(folder.Names(), std::vector<std::string>{"folder"});
+}
+
+TEST(AtomicFile, NeverReplacesWhatIsNoRegularFile) {
+  const TempFolder folder;
+  const std::filesystem::path fifo = folder.path() / "fifo", file = folder.path() / "file",
+                              link = folder.path() / "link";
+  ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
+  const auto refused = SaveFile(fifo, AsBytes("x"));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, StatusCode::kInvalidArgument);
+  EXPECT_TRUE(std::filesystem::is_fifo(fifo));
+  // Behind a symbolic link it is the linked file that is replaced; the link stays a link.
+  ASSERT_TRUE(SaveFile(file, AsBytes("before")));
+  std::filesystem::create_symlink("file", link);
+  ASSERT_TRUE(SaveFile(link, AsBytes("after")));
+  EXPECT_TRUE(std::filesystem::is_symlink(link));
+  EXPECT_EQ(Content(file), "after");
+  std::filesystem::create_symlink("nothing", folder.path() / "dangling");
+  EXPECT_FALSE(SaveFile(folder.path() / "dangling", AsBytes("x")));
 }
 
 /// Content number n: a length that varies and a last byte that tells the whole file apart from its beginning.
