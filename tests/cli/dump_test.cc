@@ -76,7 +76,7 @@ TEST_P(DumpTest, GenerationsAreThoseOfTransformers) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, DumpTest, testing::Values("cpu", "ref"),
-                         [](const auto& info) { return std::string(info.param); });
+                         [](const auto& instance) { return std::string(instance.param); });
 
 TEST(DumpErrorTest, EachIsOneLineAndLeavesNoFile) {
   const TemporaryFolder folder;

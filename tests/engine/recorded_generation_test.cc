@@ -140,9 +140,9 @@ INSTANTIATE_TEST_SUITE_P(Float32, RecordedGenerationTest,
                                          Case{"alternating-f32", "golden", TestBackend::kCpu},
                                          Case{"fivetoone-bf16", "golden-f32", TestBackend::kRefF32},
                                          Case{"fivetoone-bf16", "golden-f32", TestBackend::kCpu}),
-                         [](const auto& info) {
+                         [](const auto& instance) {
                            std::string name =
-                               info.param.model + "_" + info.param.recording + "_" + Name(info.param.backend);
+                               instance.param.model + "_" + instance.param.recording + "_" + Name(instance.param.backend);
                            std::replace(name.begin(), name.end(), '-', '_');
                            return name;
                          });

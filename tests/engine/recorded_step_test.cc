@@ -154,9 +154,9 @@ INSTANTIATE_TEST_SUITE_P(Transformers, RecordedStepTest,
                                          Case{"alternating-bf16", "golden", TestBackend::kCpu},
                                          Case{"fivetoone-bf16", "golden", TestBackend::kRefBf16},
                                          Case{"fivetoone-bf16", "golden", TestBackend::kCpu}),
-                         [](const auto& info) {
+                         [](const auto& instance) {
                            std::string name =
-                               info.param.model + "_" + info.param.recording + "_" + Name(info.param.backend);
+                               instance.param.model + "_" + instance.param.recording + "_" + Name(instance.param.backend);
                            std::replace(name.begin(), name.end(), '-', '_');
                            return name;
                          });

@@ -65,8 +65,8 @@ TEST_P(StarterRecordingTest, EveryStepIsThatOfTransformers) {
 INSTANTIATE_TEST_SUITE_P(Cases, StarterRecordingTest,
                          testing::Combine(testing::Range(0, 5),
                                           testing::Values(TestBackend::kRefF32, TestBackend::kCpu)),
-                         [](const auto& info) {
-                           return fmt::format("case{}_{}", std::get<0>(info.param), Name(std::get<1>(info.param)));
+                         [](const auto& instance) {
+                           return fmt::format("case{}_{}", std::get<0>(instance.param), Name(std::get<1>(instance.param)));
                          });
 
 TEST(StarterAccuracyTest, IsThatOfTransformersOnTheSamePrompts) {
