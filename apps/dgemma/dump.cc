@@ -379,7 +379,8 @@ Result<void> DumpGeneration(const Model& model, const CheckpointFiles& in, const
     tokens_per_forward.push_back(static_cast<float>(shaped.tokens_per_forward));
   }
   const auto batch = static_cast<uint64_t>(prompt.batch);
-  results.PutIds("sequences", {batch, sequences.size() / batch}, std::move(sequences));
+  const uint64_t columns = sequences.size() / batch;  // before the move: arguments are evaluated in any order
+  results.PutIds("sequences", {batch, columns}, std::move(sequences));
   results.PutFloats("tokens_per_forward", {batch}, std::move(tokens_per_forward));
   KeepSteps(records, config.canvas, options.pad_token, results);
   return {};
