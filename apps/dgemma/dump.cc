@@ -268,28 +268,21 @@ Result<void> DenoiseEndedRow(PassRunner& runner, GenerationPlan plan, std::span<
 }
 
 /// canvas.c.step.s.{argmax, accepted, entropy} [B, C]: a row that had stopped earlier keeps its last step, as in Transformers.
-void KeepSteps(const std::vector<std::unique_ptr<RowRecord>>& rows, int64_t canvas_rows, int32_t pad,
-               Results& results) {
-  size_t canvases = 0;
-  for (const auto& row : rows) canvases = std::max(canvases, row->steps.size());
-  const auto width = static_cast<size_t>(canvas_rows);
-  for (size_t c = 0; c < canvases; ++c) {
+/// Every row has every canvas (DenoiseEndedRow).
+void KeepSteps(const std::vector<std::unique_ptr<RowRecord>>& rows, int64_t canvas_rows, Results& results) {
+  for (size_t c = 0; c < rows.front()->steps.size(); ++c) {
     size_t steps = 0;
-    for (const auto& row : rows) steps = std::max(steps, c < row->steps.size() ? row->steps[c].size() : 0);
+    for (const auto& row : rows) steps = std::max(steps, row->steps[c].size());
     for (size_t s = 0; s < steps; ++s) {
       std::vector<int64_t> argmax, accepted;
       std::vector<float> entropy;
       for (const auto& row : rows) {
-        const bool ran = c < row->steps.size();
-        const RowRecord::Step step =
-            ran ? row->steps[c][std::min(s, row->steps[c].size() - 1)]
-                : RowRecord::Step{std::vector<int32_t>(width, pad), std::vector<uint8_t>(width, 0),
-                                  std::vector<float>(width, 0.0f)};
+        const RowRecord::Step& step = row->steps[c][std::min(s, row->steps[c].size() - 1)];
         argmax.insert(argmax.end(), step.argmax.begin(), step.argmax.end());
         accepted.insert(accepted.end(), step.accepted.begin(), step.accepted.end());
         entropy.insert(entropy.end(), step.entropy.begin(), step.entropy.end());
       }
-      const std::vector<uint64_t> shape = {rows.size(), width};
+      const std::vector<uint64_t> shape = {rows.size(), static_cast<uint64_t>(canvas_rows)};
       results.PutIds(fmt::format("canvas.{}.step.{}.argmax", c, s), shape, std::move(argmax));
       results.PutIds(fmt::format("canvas.{}.step.{}.accepted", c, s), shape, std::move(accepted));
       results.PutFloats(fmt::format("canvas.{}.step.{}.entropy", c, s), shape, std::move(entropy));
@@ -382,7 +375,7 @@ Result<void> DumpGeneration(const Model& model, const CheckpointFiles& in, const
   const uint64_t columns = sequences.size() / batch;  // before the move: arguments are evaluated in any order
   results.PutIds("sequences", {batch, columns}, std::move(sequences));
   results.PutFloats("tokens_per_forward", {batch}, std::move(tokens_per_forward));
-  KeepSteps(records, config.canvas, options.pad_token, results);
+  KeepSteps(records, config.canvas, results);
   return {};
 }
 
