@@ -1,9 +1,11 @@
 // `dgemma dump`: intermediate results as safetensors, for people who compare engines. Tensor names as in tests/golden/README.md.
 // It works on ids and recorded draws only; no tokenizer, no text.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <array>
 #include <boost/json/value.hpp>
 #include <cmath>
 #include <map>
@@ -17,6 +19,7 @@
 #include "files/mapped_file.h"
 #include "files/messages.h"
 #include "files/safetensors_writer.h"
+#include "model/gguf_model.h"
 #include "model/json_fields.h"
 #include "model_source.h"
 #include "verbs.h"
@@ -166,8 +169,7 @@ Result<void> DumpPasses(const Model& model, const CheckpointFiles& in, Results& 
     if (!std::all_of(logits.begin(), logits.end(), [](float logit) { return std::isfinite(logit); })) {
       return Fail(StatusCode::kInvalidFile, "self_conditioning_logits: hold NaN or infinity");
     }
-    DG_TRY(soft_memory,
-           model.kernels.Allocate(canvas.columns * model.config.width * static_cast<int64_t>(sizeof(float))));
+    DG_TRY(soft_memory, model.kernels.Allocate(SoftBytes(model.config)));
     segment.soft = {soft_memory.Floats(), canvas.columns, model.config.width, model.config.width};
     model.kernels.SoftEmbed({logits.data(), canvas.columns, model.config.vocab, model.config.vocab},
                             model.weights.embedding, model.embed_scale, segment.soft);
@@ -184,12 +186,21 @@ struct ReplayOptions {
   int32_t pad_token = 0;
 };
 
-Result<ReplayOptions> ReadReplayOptions(const std::string& path, const Config& config) {
-  DG_TRY(const std::string text, ReadWholeFile(path, 1 << 20));
-  DG_TRY(const boost::json::value value, At(path, ParseJson(text)));
-  if (!value.is_object()) return Fail(StatusCode::kInvalidFile, path + ": must be a JSON object");
+constexpr std::array<std::string_view, 9> kReplayKeys = {"canvases",      "max_denoising_steps", "t_min",
+                                                         "t_max",         "stability_threshold", "confidence_threshold",
+                                                         "entropy_bound", "eos_token_id",        "pad_token_id"};
+
+Result<ReplayOptions> ParseReplayOptions(const std::string& text, const Config& config) {
+  DG_TRY(const boost::json::value value, ParseJson(text));
+  if (!value.is_object()) return Fail(StatusCode::kInvalidFile, "must be a JSON object");
   std::optional<Status> failure;
-  JsonFields fields(&value.as_object(), path, failure);
+  JsonFields fields(&value.as_object(), "", failure);
+  for (const auto& item : value.as_object()) {
+    const std::string_view key(item.key());
+    if (std::ranges::find(kReplayKeys, key) == kReplayKeys.end()) {
+      fields.Refuse(key, fmt::format("is no option of a generation ({})", fmt::join(kReplayKeys, ", ")));
+    }
+  }
   ReplayOptions options;
   GenerateOptions& g = options.generate;
   options.canvases = fields.Int("canvases", {1, 1 << 20}, 1);
@@ -206,7 +217,9 @@ Result<ReplayOptions> ReadReplayOptions(const std::string& path, const Config& c
   return options;
 }
 
-/// What one row of the batch did, step by step.
+/// What one row of the batch did, step by step. While other rows go on, Transformers computes a canvas that is done again
+/// at every lower temperature: the canvas stays, entropy and acceptance are recorded anew. `idle` runs these passes; null
+/// for a single row.
 class RowRecord final : public GenerationObserver {
  public:
   struct Step {
@@ -215,18 +228,51 @@ class RowRecord final : public GenerationObserver {
     std::vector<float> entropy;
   };
 
+  RowRecord(const GenerateOptions& options, KvCache& cache, PassRunner* idle)
+      : options_(options), cache_(cache), idle_(idle) {}
+
   void OnStep(const Canvas& canvas) override {
     if (canvas.steps_done() == 1) steps.emplace_back();
     steps.back().push_back({{canvas.argmax().begin(), canvas.argmax().end()},
                             {canvas.accepted().begin(), canvas.accepted().end()},
                             {canvas.entropy().begin(), canvas.entropy().end()}});
+    if (!canvas.done()) return;
+    steps_taken.push_back(steps.back().size());
+    if (idle_ != nullptr && outcome) outcome = TakeIdleSteps(canvas);
   }
   void OnTokens(std::span<const int32_t> canvas, std::span<const int32_t>) override {
     canvases.emplace_back(canvas.begin(), canvas.end());
   }
 
-  std::vector<std::vector<Step>> steps;  // [canvas][step]
+  std::vector<std::vector<Step>> steps;  // [canvas][step], with the idle ones
+  std::vector<size_t> steps_taken;       // [canvas], without them
   std::vector<std::vector<int32_t>> canvases;
+  Result<void> outcome;  // of the idle passes
+
+ private:
+  Result<void> TakeIdleSteps(const Canvas& canvas) {
+    const TemperatureSchedule schedule{options_.t_min, options_.t_max, options_.steps};
+    for (int32_t step = canvas.steps_done(); step < options_.steps; ++step) {
+      PassJob job;
+      job.segments = {{SegmentKind::kCanvas, &cache_, canvas.tokens(), cache_.end(), canvas.soft(), HiddenRows::kAll}};
+      job.temperature = schedule.At(step);
+      PassJob* const jobs[] = {&job};
+      DG_CHECK_OK(idle_->Run(jobs, {}));
+      Step idle = steps.back().back();
+      for (size_t row = 0; row < idle.entropy.size(); ++row) {
+        const HeadRow& head = job.predictions.rows[row];
+        if (!head.finite) return Fail(StatusCode::kNonFinite, fmt::format("logits: NaN or infinity at row {}", row));
+        idle.entropy[row] = head.entropy;
+      }
+      AcceptByEntropy(idle.entropy, options_.entropy_bound, idle.accepted);
+      steps.back().push_back(std::move(idle));
+    }
+    return {};
+  }
+
+  const GenerateOptions& options_;
+  KvCache& cache_;
+  PassRunner* idle_;
 };
 
 /// The same draws seen from a later canvas on.
@@ -264,20 +310,20 @@ Result<void> DenoiseEndedRow(PassRunner& runner, GenerationPlan plan, std::span<
     Drive(runner, std::span(&story, 1), {});
     DG_CHECK_OK(story.outcome());
   }
-  return {};
+  return record.outcome;
 }
 
-/// canvas.c.step.s.{argmax, accepted, entropy} [B, C]: a row that had stopped earlier keeps its last step, as in Transformers.
-/// Every row has every canvas (DenoiseEndedRow).
+/// canvas.c.step.s.{argmax, accepted, entropy} [B, C], for as many steps as the slowest row took. Every row has every
+/// canvas (DenoiseEndedRow) and every step (RowRecord).
 void KeepSteps(const std::vector<std::unique_ptr<RowRecord>>& rows, int64_t canvas_rows, Results& results) {
   for (size_t c = 0; c < rows.front()->steps.size(); ++c) {
     size_t steps = 0;
-    for (const auto& row : rows) steps = std::max(steps, row->steps[c].size());
+    for (const auto& row : rows) steps = std::max(steps, row->steps_taken[c]);
     for (size_t s = 0; s < steps; ++s) {
       std::vector<int64_t> argmax, accepted;
       std::vector<float> entropy;
       for (const auto& row : rows) {
-        const RowRecord::Step& step = row->steps[c][std::min(s, row->steps[c].size() - 1)];
+        const RowRecord::Step& step = row->steps[c][s];
         argmax.insert(argmax.end(), step.argmax.begin(), step.argmax.end());
         accepted.insert(accepted.end(), step.accepted.begin(), step.accepted.end());
         entropy.insert(entropy.end(), step.entropy.begin(), step.entropy.end());
@@ -315,6 +361,7 @@ Result<void> DumpGeneration(const Model& model, const CheckpointFiles& in, const
   const int64_t context = prompt.columns + (options.canvases + 1) * config.canvas;
   const int64_t rows = prompt.batch * (prompt.columns + config.canvas);
   DG_TRY(const auto runner, PassRunner::Create(model, rows, prompt.batch));
+  DG_TRY(const auto idle, PassRunner::Create(model, config.canvas, 1));
   std::vector<std::unique_ptr<KvCache>> caches;
   std::vector<std::unique_ptr<RecordedNoise>> noises;
   std::vector<std::unique_ptr<RowRecord>> records;
@@ -335,8 +382,9 @@ Result<void> DumpGeneration(const Model& model, const CheckpointFiles& in, const
     caches.back()->Reset(padding);
     DG_TRY(RecordedNoise noise, RecordedNoise::Read(in, row, config.canvas, config.vocab));
     noises.push_back(std::make_unique<RecordedNoise>(std::move(noise)));
-    records.push_back(std::make_unique<RowRecord>());
-    DG_TRY(Buffer memory, model.kernels.Allocate(config.canvas * config.width * static_cast<int64_t>(sizeof(float))));
+    records.push_back(
+        std::make_unique<RowRecord>(options.generate, *caches.back(), prompt.batch > 1 ? idle.get() : nullptr));
+    DG_TRY(Buffer memory, model.kernels.Allocate(SoftBytes(config)));
     soft.push_back(std::move(memory));
     GenerationPlan plan;
     plan.model = &model;
@@ -381,19 +429,20 @@ Result<void> DumpGeneration(const Model& model, const CheckpointFiles& in, const
 
 Result<void> Dump(const DumpArguments& arguments) {
   DG_TRY(const CheckpointFiles in, OpenSafetensors(arguments.in));
-  DG_TRY(const CheckpointFiles files, OpenCheckpoint(arguments.model));
-  DG_TRY(Config config, At(arguments.model, ReadConfig(files)));
+  DG_TRY(const CheckpointFiles files, OpenModel(arguments.model));
+  DG_TRY(Config config, AtPath(arguments.model, ReadConfig(files)));
   ReplayOptions replay;
   if (!arguments.generate.empty()) {
-    DG_TRY(replay, ReadReplayOptions(arguments.generate, config));
+    DG_TRY(const std::string text, ReadWholeFile(arguments.generate, 1 << 20));
+    DG_TRY(replay, At(arguments.generate, ParseReplayOptions(text, config)));
   }
   EngineOptions options;
   options.backend = arguments.backend;
   options.threads = arguments.threads;
-  DG_TRY(const LoadedModel loaded, LoadModel(files, std::move(config), options));
+  DG_TRY(const LoadedModel loaded, AtPath(arguments.model, LoadModel(files, std::move(config), options)));
   Results results;
-  DG_CHECK_OK(At(arguments.in, arguments.generate.empty() ? DumpPasses(*loaded.model, in, results)
-                                                          : DumpGeneration(*loaded.model, in, replay, results)));
+  DG_CHECK_OK(AtPath(arguments.in, arguments.generate.empty() ? DumpPasses(*loaded.model, in, results)
+                                                              : DumpGeneration(*loaded.model, in, replay, results)));
   return results.Write(arguments.out);
 }
 
@@ -401,18 +450,22 @@ Result<void> Dump(const DumpArguments& arguments) {
 
 void AddDump(CLI::App& app, Program& program) {
   auto arguments = std::make_shared<DumpArguments>();
+  const auto named = [](const std::string& path) { return path.empty() ? "the name of the file is empty" : ""; };
   CLI::App* verb = app.add_subcommand("dump", "Write intermediate results as safetensors, to compare engines");
-  verb->add_option("MODEL", arguments->model, "folder of the checkpoint")->required();
+  verb->add_option("MODEL", arguments->model, "folder of the checkpoint")->check(NotEmpty)->required();
   verb->add_option("--in", arguments->in,
                    "safetensors with ids [1,T], optional canvas [1,C] and self_conditioning_logits [1,C,V]; "
                    "with --generate: prompt [B,T], optional attention_mask, the recorded draws")
+      ->check(named)
       ->required();
   verb->add_option("--out", arguments->out,
                    "safetensors to write: cache.l.k/v, encoder.layer.l, ar_logits, x0, layer.l, logits; "
                    "with --generate: sequences, tokens_per_forward, canvas.c.step.s.{argmax,accepted,entropy}")
+      ->check(named)
       ->required();
   verb->add_option("--generate", arguments->generate,
-                   "JSON options of a generation to replay (max_denoising_steps, t_min, ...)");
+                   "JSON options of a generation to replay (max_denoising_steps, t_min, ...)")
+      ->check(named);
   AddBackendFlag(*verb, arguments->backend);
   verb->add_option("-t,--threads", arguments->threads, "threads (default: all cores)")->check(CLI::Range(1, 1024));
   AddCommonFlags(*verb, program);

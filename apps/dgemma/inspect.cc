@@ -14,8 +14,8 @@
 #include <vector>
 
 #include "base/try.h"
-#include "embedded_model.h"
 #include "engine/backend.h"
+#include "engine/loaded_model.h"
 #include "engine/memory_plan.h"
 #include "files/checkpoint_files.h"
 #include "model/config.h"
@@ -35,26 +35,14 @@ struct Inspected {
   MemoryPlan plan;
 };
 
-Result<CheckpointFiles> OpenFiles(const ModelSource& source) {
-  if (!IsEmbedded(source)) return OpenCheckpoint(source.model);
-  std::vector<Blob> blobs;
-  for (const MemoryFile& file : EmbeddedModelFiles()) blobs.push_back(StaticBlob(std::string(file.name), file.bytes));
-  return CheckpointFromMemory(std::move(blobs));
-}
-
 Result<Inspected> Inspect(const ModelSource& source) {
-  DG_TRY(CheckpointFiles files, OpenFiles(source));
-  DG_TRY(const std::string text, files.Text("config.json"));
-  auto config = ParseConfig(text);
-  if (!config) return std::unexpected(config.error().At("config.json"));
-  DG_CHECK_OK(CheckTensors(files, *config));
-  DG_TRY(const EngineOptions options, FillOptions(source.options, *config));
-  const auto kernels = MakeKernels(options, *config);
-  const MemoryPlan plan = PlanMemory(files, *config, config->vocab, options, *kernels);
-  return Inspected{.name = IsEmbedded(source) ? "embedded" : source.model,
-                   .files = std::move(files),
-                   .config = *std::move(config),
-                   .plan = plan};
+  const std::string name = IsEmbedded(source) ? "embedded" : source.model;
+  DG_TRY(CheckpointFiles files, OpenModelFiles(source.model));
+  DG_TRY(Config config, AtPath(name, ReadConfig(files)));
+  DG_TRY(const EngineOptions options, FillOptions(source.options, config));
+  const auto kernels = MakeKernels(options, config);
+  const MemoryPlan plan = PlanMemory(files, config, config.vocab, options, *kernels);
+  return Inspected{.name = name, .files = std::move(files), .config = std::move(config), .plan = plan};
 }
 
 std::string ShapeText(const TensorBytes& tensor) { return fmt::format("[{}]", fmt::join(tensor.shape, ", ")); }
@@ -110,7 +98,7 @@ void PrintJson(Program& program, const Inspected& model) {
         {{"name", tensor.name},
          {"shape", boost::json::value_from(std::vector<uint64_t>(tensor.shape.begin(), tensor.shape.end()))},
          {"dtype", Name(tensor.dtype)},
-         {"bytes", tensor.bytes.size()},
+         {"bytes", tensor.ByteCount()},
          {"role", RoleOf(roles, tensor.name)},
          {"file", tensor.file}});
   }
@@ -136,7 +124,7 @@ std::string TensorTable(const Inspected& model) {
   std::string table;
   for (const TensorBytes& tensor : model.files.tensors()) {
     table += fmt::format("  {:<{}}  {:<20} {:<5} {:>9}  {}\n", PrintableText(tensor.name), widest, ShapeText(tensor),
-                         Name(tensor.dtype), BytesText(static_cast<int64_t>(tensor.bytes.size())),
+                         Name(tensor.dtype), BytesText(static_cast<int64_t>(tensor.ByteCount())),
                          RoleOf(roles, tensor.name));
   }
   return table;

@@ -1,5 +1,6 @@
 // libedit behind LineEditor. It reads keys through ReadKey, which also wakes for an interruption: signals are blocked
-// in this thread and arrive by a pipe.
+// in this thread and arrive by a pipe. In a window of absurd size there is no libedit: lines come as the terminal edits
+// them.
 #include "line_editor.h"
 
 #include <fcntl.h>
@@ -19,12 +20,14 @@
 #include "files/atomic_file.h"
 #include "files/bytes.h"
 #include "files/mapped_file.h"
+#include "terminal.h"
 #include "text/utf8.h"
 
 namespace dgemma {
 namespace {
 
 constexpr int kRemembered = 1000;
+constexpr int64_t kMostCells = 1'000'000;      // libedit keeps 8 bytes for each cell of the window
 constexpr uint64_t kLongestHistory = 4 << 20;  // bytes of the file; a longer one is started anew
 
 std::filesystem::path HistoryPath() {
@@ -33,6 +36,12 @@ std::filesystem::path HistoryPath() {
   const char* home = std::getenv("HOME");
   if (home == nullptr || *home != '/') return {};
   return std::filesystem::path(home) / ".local" / "state" / "dgemma" / "history";
+}
+
+/// False for a window that no screen has: libedit would take memory for all of it.
+bool HasEditableWindow() {
+  const TerminalSize size = SizeOf(STDIN_FILENO);
+  return int64_t{size.columns} * size.rows <= kMostCells;
 }
 
 std::vector<std::string> Lines(const std::string& text) {
@@ -67,23 +76,32 @@ struct LineEditor::State {
   static char* Prompt(EditLine* editor) { return Of(editor).prompt.data(); }
   static int ReadKey(EditLine* editor, wchar_t* key) { return Of(editor).ReadCharacter(key); }
 
+  void StartEditor();
+  Line ReadEdited();
+  Line ReadPlain();
+  Line::End Interrupted() const { return signals.terminating() ? Line::End::kEndOfInput : Line::End::kInterrupted; }
+  bool WaitForKey();
   int ReadCharacter(wchar_t* key);
   bool ReadByte(char& byte);
   void LoadHistory();
 };
 
-// One UTF-8 character: 1, at the end of the input 0, when interrupted -1 (libedit then gives the line up).
-int LineEditor::State::ReadCharacter(wchar_t* key) {
+// False when interrupted.
+bool LineEditor::State::WaitForKey() {
   std::array<pollfd, 2> ready = {pollfd{STDIN_FILENO, POLLIN, 0}, pollfd{wake[0], POLLIN, 0}};
   while (::poll(ready.data(), ready.size(), -1) < 0) {
-    if (errno != EINTR) return -1;
+    if (errno != EINTR) return false;
   }
-  if (ready[1].revents != 0) {
-    char ignored = 0;
-    [[maybe_unused]] const ssize_t count = ::read(wake[0], &ignored, 1);
-    interrupted = true;
-    return -1;
-  }
+  if (ready[1].revents == 0) return true;
+  char ignored = 0;
+  [[maybe_unused]] const ssize_t count = ::read(wake[0], &ignored, 1);
+  interrupted = true;
+  return false;
+}
+
+// One UTF-8 character: 1, at the end of the input 0, when interrupted -1 (libedit then gives the line up).
+int LineEditor::State::ReadCharacter(wchar_t* key) {
+  if (!WaitForKey()) return -1;
   std::string bytes(1, '\0');
   if (!ReadByte(bytes[0])) return 0;
   const auto lead = static_cast<unsigned char>(bytes[0]);
@@ -134,18 +152,10 @@ LineEditor::LineEditor(Signals& signals) : state_(std::make_unique<State>(signal
   ::history(state_->history, &state_->event, H_SETSIZE, kRemembered);
   ::history(state_->history, &state_->event, H_SETUNIQUE, 1);
   state_->LoadHistory();
-  state_->editor = ::el_init("dgemma", stdin, stdout, stderr);
-  el_set(state_->editor, EL_CLIENTDATA, state_.get());
-  el_set(state_->editor, EL_PROMPT, &State::Prompt);
-  el_set(state_->editor, EL_EDITOR, "emacs");
-  el_set(state_->editor, EL_SIGNAL, 0);
-  el_set(state_->editor, EL_HIST, ::history, state_->history);
-  el_set(state_->editor, EL_GETCFN, &State::ReadKey);
-  el_set(state_->editor, EL_BIND, "^R", "em-inc-search-prev", nullptr);
 }
 
 LineEditor::~LineEditor() {
-  ::el_end(state_->editor);
+  if (state_->editor != nullptr) ::el_end(state_->editor);
   ::history_end(state_->history);
   for (const int descriptor : state_->wake) {
     if (descriptor >= 0) ::close(descriptor);
@@ -158,19 +168,47 @@ Line LineEditor::Read(const std::string& prompt) {
                              [&state] { [[maybe_unused]] const ssize_t count = ::write(state.wake[1], "!", 1); });
   state.prompt = prompt;
   state.interrupted = false;
-  ::el_resize(state.editor);
+  return HasEditableWindow() ? state.ReadEdited() : state.ReadPlain();
+}
+
+void LineEditor::State::StartEditor() {
+  editor = ::el_init("dgemma", stdin, stdout, stderr);
+  el_set(editor, EL_CLIENTDATA, this);
+  el_set(editor, EL_PROMPT, &State::Prompt);
+  el_set(editor, EL_EDITOR, "emacs");
+  el_set(editor, EL_SIGNAL, 0);
+  el_set(editor, EL_HIST, ::history, history);
+  el_set(editor, EL_GETCFN, &State::ReadKey);
+  el_set(editor, EL_BIND, "^R", "em-inc-search-prev", nullptr);
+}
+
+Line LineEditor::State::ReadEdited() {
+  if (editor == nullptr) StartEditor();
+  ::el_resize(editor);
   // libedit would show the prompt first: a Ctrl-D typed right then would be lost in the change of modes.
-  el_set(state.editor, EL_PREP_TERM, 1);
+  el_set(editor, EL_PREP_TERM, 1);
   int count = 0;
-  const char* text = ::el_gets(state.editor, &count);
-  if (state.interrupted) {
-    el_reset(state.editor);
-    return {.text = {}, .end = state.signals.terminating() ? Line::End::kEndOfInput : Line::End::kInterrupted};
+  const char* text = ::el_gets(editor, &count);
+  if (interrupted) {
+    el_reset(editor);
+    return {.text = {}, .end = Interrupted()};
   }
   if (text == nullptr || count <= 0) return {.text = {}, .end = Line::End::kEndOfInput};
   std::string line(text, static_cast<size_t>(count));
   while (line.ends_with('\n') || line.ends_with('\r')) line.pop_back();
   return {.text = std::move(line), .end = Line::End::kEnter};
+}
+
+// As the terminal itself edits lines.
+Line LineEditor::State::ReadPlain() {
+  [[maybe_unused]] const ssize_t count = ::write(STDOUT_FILENO, prompt.data(), prompt.size());
+  std::string line;
+  for (char byte = 0; WaitForKey();) {
+    if (!ReadByte(byte)) return {.text = {}, .end = Line::End::kEndOfInput};
+    if (byte == '\n') return {.text = ReplaceInvalidUtf8(line), .end = Line::End::kEnter};
+    line += byte;
+  }
+  return {.text = {}, .end = interrupted ? Interrupted() : Line::End::kEndOfInput};
 }
 
 void LineEditor::Remember(const std::string& line) {

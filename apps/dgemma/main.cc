@@ -88,7 +88,10 @@ int main(int count, char** values) {
   dgemma::AddInspect(app, program);
   dgemma::AddTokenize(app, program);
   dgemma::AddDetokenize(app, program);
+  dgemma::AddConvert(app, program);
   dgemma::AddDump(app, program);
+  dgemma::AddQuantize(app, program);
+  dgemma::AddSynth(app, program);
   dgemma::AddBench(app, program);
   dgemma::AddDoctor(app, program);
   dgemma::AddCompletion(app, program);

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "embedded_model.h"
+#include "model/gguf_model.h"
 #include "numbers.h"
 #include "progress_line.h"
 
@@ -20,6 +21,13 @@ constexpr int kMostThreads = 1024;
 constexpr int64_t kLongestContext = int64_t{1} << 20;
 
 }  // namespace
+
+Result<CheckpointFiles> OpenModelFiles(const std::string& model) {
+  if (!model.empty() && model != "embedded") return OpenModel(model);
+  std::vector<Blob> blobs;
+  for (const MemoryFile& file : EmbeddedModelFiles()) blobs.push_back(StaticBlob(std::string(file.name), file.bytes));
+  return CheckpointFromMemory(std::move(blobs));
+}
 
 std::string NotEmpty(const std::string& text) { return text.empty() ? "the name of the model is empty" : ""; }
 
@@ -79,12 +87,23 @@ bool IsModelFolder(const std::string& path) {
 }
 
 Result<std::unique_ptr<Engine>> LoadModel(Program& program, const ModelSource& source) {
+  return WatchLoading(program, source.options, [&source](const EngineOptions& options) {
+    return IsEmbedded(source) ? LoadEmbedded(options) : Engine::Load(source.model, options);
+  });
+}
+
+Result<std::unique_ptr<Engine>> WatchLoading(Program& program, EngineOptions options, const Loading& load) {
   ProgressLine line(program);
-  EngineOptions options = source.options;
   options.progress = [&line](const Progress& progress) { line.Show(progress); };
+  std::stop_source stop;
+  options.stop = stop.get_token();
   const auto begin = std::chrono::steady_clock::now();
-  auto engine = IsEmbedded(source) ? LoadEmbedded(options) : Engine::Load(source.model, options);
+  auto engine = [&] {
+    const Signals::Scope scope(program.signals, Stopping(stop));
+    return load(options);
+  }();
   line.Clear();
+  if (stop.stop_requested()) return Fail(StatusCode::kCancelled, "cancelled while loading");
   if (!engine) return engine;
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   if (program.loudness == Loudness::kVerbose || seconds >= 1) {

@@ -2,11 +2,13 @@
 // tells a model from a prompt, and the progress line while loading.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "dgemma/dgemma.h"
+#include "files/checkpoint_files.h"
 #include "program.h"
 
 namespace CLI {
@@ -33,8 +35,15 @@ bool IsEmbedded(const ModelSource& source);
 /// True for an existing folder with a config.json in it: the rule by which `run ARGUMENT` takes it for a model.
 bool IsModelFolder(const std::string& path);
 
-/// Loads the model, with a progress line on standard error when that takes a while.
+/// The files of a model folder, a GGUF file, or "embedded".
+Result<CheckpointFiles> OpenModelFiles(const std::string& model);
+
+/// Loads the model, with a progress line on standard error when that takes a while. Ctrl-C ends it: kCancelled.
 Result<std::unique_ptr<Engine>> LoadModel(Program& program, const ModelSource& source);
+
+/// What LoadModel does around the loading itself, `load`, which is given the options to use.
+using Loading = std::function<Result<std::unique_ptr<Engine>>(const EngineOptions&)>;
+Result<std::unique_ptr<Engine>> WatchLoading(Program& program, EngineOptions options, const Loading& load);
 
 /// The model's options, except that a model from a folder writes until it ends its turn: released
 /// generation_config.json files stop at one canvas.

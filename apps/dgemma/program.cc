@@ -28,9 +28,10 @@ void Program::Note(std::string_view line) {
 }
 
 void Program::Fail(std::string_view verb, const Status& status) {
-  exit_code = ExitCodeFor(status);
+  const bool cancelled = status.code == StatusCode::kCancelled;
+  exit_code = cancelled && signals.exit_code() != 0 ? signals.exit_code() : ExitCodeFor(status);
   complained = true;
-  const std::string name = verb.empty() ? "dgemma: " : "dgemma " + std::string(verb) + ": ";
+  const std::string name = verb.empty() || cancelled ? "dgemma: " : "dgemma " + std::string(verb) + ": ";
   err.Write(name + OneLine(status.message) + "\n");
 }
 

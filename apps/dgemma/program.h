@@ -38,7 +38,8 @@ struct Program {
   void Note(std::string_view line);
   /// After the verb: a refused write to standard output is a failure, and worth words unless the reader went away.
   void CheckOutput();
-  /// Writes "dgemma VERB: message" to standard error and remembers the failure's exit code.
+  /// Writes "dgemma VERB: message" to standard error and remembers the failure's exit code. What a signal cancelled is
+  /// no failure of the verb: "dgemma: message", and the exit code is the signal's.
   void Fail(std::string_view verb, const Status& status);
 };
 

@@ -43,7 +43,7 @@ void ProgressLine::Show(const Progress& progress) {
   const int64_t total = std::max<int64_t>(progress.total, 1);
   const int64_t percent = std::clamp<int64_t>(
       static_cast<int64_t>(100.0 * static_cast<double>(progress.done) / static_cast<double>(total)), 0, 100);
-  const bool bytes = phase_ == "loading";
+  const bool bytes = phase_ != "prefill";
   const std::string text =
       bytes ? fmt::format("{} {}% ({} of {})", phase_, percent, BytesText(progress.done), BytesText(total))
             : fmt::format("{} {}% ({} of {} tokens)", phase_, percent, progress.done, total);

@@ -14,7 +14,8 @@ namespace {
 bool NamesModel(const std::string& text) {
   std::error_code ignored;
   if (std::filesystem::is_directory(text, ignored)) return true;
-  const bool path = text.starts_with('/') || text.starts_with("./") || text.starts_with("../");
+  const bool path =
+      text.starts_with('/') || text.starts_with("./") || text.starts_with("../") || text.ends_with(".gguf");
   return path && text.find_first_of(" \t\n") == std::string::npos;
 }
 

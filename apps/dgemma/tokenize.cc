@@ -15,6 +15,7 @@
 #include "files/limits.h"
 #include "files/mapped_file.h"
 #include "input.h"
+#include "model/gguf_model.h"
 #include "numbers.h"
 #include "text/tokenizer.h"
 #include "text/utf8.h"
@@ -34,10 +35,16 @@ struct TokenizeArguments {
   Form form = Form::kTable;
 };
 
+Result<std::string> TextOfGguf(const std::filesystem::path& path) {
+  DG_TRY(const CheckpointFiles files, OpenModel(path));
+  return files.Text("tokenizer.json");
+}
+
 Result<Tokenizer> LoadTokenizer(const std::string& model) {
   if (model == "embedded") return Tokenizer::FromJson(EmbeddedText("tokenizer.json"));
-  const std::filesystem::path path = std::filesystem::path(model) / "tokenizer.json";
-  DG_TRY(const std::string json, ReadWholeFile(path, FileLimits().tokenizer_bytes));
+  const bool gguf = IsGgufFile(model);
+  const std::filesystem::path folder(model), path = gguf ? folder : folder / "tokenizer.json";
+  DG_TRY(const std::string json, gguf ? TextOfGguf(path) : ReadWholeFile(path, FileLimits().tokenizer_bytes));
   auto tokenizer = Tokenizer::FromJson(json);
   if (!tokenizer) return std::unexpected(tokenizer.error().At(path.string()));
   return tokenizer;
@@ -124,7 +131,7 @@ void Finish(Program& program, const char* verb, const Result<void>& done) {
   }
 }
 
-constexpr const char* kModelHelp = "a folder with a tokenizer.json, or `embedded`";
+constexpr const char* kModelHelp = "a folder with a tokenizer.json, a GGUF file, or `embedded`";
 
 }  // namespace
 

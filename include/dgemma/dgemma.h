@@ -48,7 +48,8 @@ struct EngineOptions {
   int64_t context_tokens = 0;        ///< longest sequence of a session; 0: the model's limit, at most 8192
   int64_t prefill_chunk_tokens = 0;  ///< prompt rows in one pass; 0: 256
   CommitMode commit = CommitMode::kMerged;
-  std::function<void(const Progress&)> progress;  ///< called now and then while loading; may be empty
+  std::function<void(const Progress&)> progress;  ///< called after each tensor while loading; may be empty
+  std::stop_token stop;                           ///< looked at after each tensor; loading then fails with kCancelled
 };
 
 /// One file of a checkpoint that lies in memory; the bytes must outlive the Engine.

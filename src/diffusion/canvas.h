@@ -11,8 +11,14 @@
 #include "diffusion/noise.h"
 #include "diffusion/rules.h"
 #include "kernels/kernels.h"
+#include "model/config.h"
 
 namespace dgemma {
+
+/// Bytes of the soft embeddings of one canvas: [C, D] float32.
+constexpr int64_t SoftBytes(const Config& config) {
+  return config.canvas * config.width * static_cast<int64_t>(sizeof(float));
+}
 
 /// The rules of one answer; chosen before, so that denoising has no options.
 struct DenoiseRules {
@@ -43,10 +49,7 @@ class Canvas {
   std::span<const uint8_t> accepted() const { return accepted_; }
   std::span<const float> entropy() const { return entropy_; }
   double mean_entropy() const { return mean_entropy_; }
-  Matrix soft() const {
-    return step_ == 0 && !given_soft_ ? Matrix{} : soft_;
-  }                                        ///< self-conditioning input; no data in the first step
-  void GiveSoft() { given_soft_ = true; }  ///< soft_memory already holds start embeddings
+  Matrix soft() const { return step_ == 0 ? Matrix{} : soft_; }  ///< self-conditioning input; no data in the first step
   int32_t number() const { return number_; }
   int32_t steps_done() const { return step_; }
   float temperature() const { return rules_.schedule.At(step_); }  ///< of the next step
@@ -65,7 +68,6 @@ class Canvas {
   const Noise& noise_;
   StopRule stop_rule_;
   Matrix soft_;
-  bool given_soft_ = false;
   std::vector<int32_t> tokens_, argmax_;
   std::vector<uint8_t> accepted_;
   std::vector<float> entropy_;

@@ -31,6 +31,7 @@ int64_t PlannedScratchBytes(const EngineOptions& options, const Config& config, 
   shape.width = config.width;
   for (const LayerConfig& layer : config.layers) {
     shape.kv_width = std::max(shape.kv_width, layer.kv_heads * layer.head_size);
+    shape.query_width = std::max(shape.query_width, config.heads * layer.head_size);
     shape.head_size = std::max(shape.head_size, layer.head_size);
     shape.group = std::max(shape.group, config.heads / layer.kv_heads);
   }

@@ -108,7 +108,6 @@ Story GenerateByDiffusion(GenerationPlan plan, GenerationResult& result) {
     const bool first = result.canvases == 0;
     Canvas canvas(static_cast<int32_t>(result.canvases), canvas_rows, RulesOf(plan.options), *plan.noise,
                   plan.soft_memory, first ? plan.start_canvas : std::span<const int32_t>{});
-    if (first && plan.start_soft) canvas.GiveSoft();
     ++result.canvases;
     while (!canvas.done()) {
       PassJob job = StepJob(plan, pending, canvas);

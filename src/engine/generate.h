@@ -34,7 +34,6 @@ struct GenerationPlan {
   int64_t chunk_rows = 256;
   Matrix soft_memory;  ///< [C, D]
   std::span<const int32_t> start_canvas;
-  bool start_soft = false;  ///< soft_memory holds start embeddings for the first canvas
   std::stop_token stop;
 };
 

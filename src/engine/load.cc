@@ -9,16 +9,32 @@
 #include "engine/guard.h"
 #include "engine/memory_plan.h"
 #include "files/messages.h"
+#include "model/gguf_model.h"
 
 namespace dgemma {
 namespace {
 
-Result<GenerationConfig> ReadGenerationConfig(const CheckpointFiles& files) {
+/// Leaves the packing of weights when loading is to stop. Caught below, never outside.
+struct LoadingStopped {};
+
+Result<LoadedModel> LoadUnlessStopped(const CheckpointFiles& files, Config config, std::unique_ptr<Kernels> kernels,
+                                      const EngineOptions& options) {
+  try {
+    return LoadModel(files, std::move(config), std::move(kernels), [&](int64_t done, int64_t total) {
+      if (options.progress) options.progress({"loading", done, total});
+      if (options.stop.stop_requested()) throw LoadingStopped();
+    });
+  } catch (const LoadingStopped&) {
+    return Fail(StatusCode::kCancelled, "cancelled while loading");
+  }
+}
+
+Result<GenerationConfig> ReadGenerationConfig(const CheckpointFiles& files, const Config& config) {
   const auto text = files.Text("generation_config.json");
   if (!text)
     return text.error().code == StatusCode::kNotFound ? Result<GenerationConfig>(GenerationConfig{})
                                                       : std::unexpected(text.error());
-  return At("generation_config.json", ParseGenerationConfig(*text));
+  return At("generation_config.json", ParseGenerationConfig(*text, config.vocab));
 }
 
 Result<Tokenizer> ReadTokenizer(const CheckpointFiles& files, const Config& config) {
@@ -36,9 +52,11 @@ ModelFacts FactsOf(std::string name, const CheckpointFiles& files, const Config&
   ModelFacts facts;
   facts.name = std::move(name);
   const auto embedding = files.Tensor("model.decoder.embed_tokens.weight");
-  facts.dtype = !embedding || embedding->dtype == DType::kF32 ? "float32"
-                : embedding->dtype == DType::kBF16            ? "bfloat16"
-                                                              : "float16";
+  const DType dtype = embedding ? embedding->dtype : DType::kF32;
+  facts.dtype = dtype == DType::kF32    ? "float32"
+                : dtype == DType::kBF16 ? "bfloat16"
+                : dtype == DType::kF16  ? "float16"
+                                        : Name(dtype);
   facts.backend = kernels.Description();
   for (const TensorSpec& spec : ListTensors(config)) facts.parameters += static_cast<int64_t>(spec.Values());
   facts.layers = std::ssize(config.layers);
@@ -57,7 +75,7 @@ ModelFacts FactsOf(std::string name, const CheckpointFiles& files, const Config&
 Result<std::unique_ptr<Engine>> EngineImpl::Build(std::string name, const CheckpointFiles& files,
                                                   const EngineOptions& wish) {
   DG_TRY(Config config, ReadConfig(files));
-  DG_TRY(const GenerationConfig generation, ReadGenerationConfig(files));
+  DG_TRY(const GenerationConfig generation, ReadGenerationConfig(files, config));
 
   std::unique_ptr<EngineImpl> engine(new EngineImpl);
   DG_TRY(engine->options_, FillOptions(wish, config));
@@ -72,19 +90,17 @@ Result<std::unique_ptr<Engine>> EngineImpl::Build(std::string name, const Checkp
   DG_CHECK_OK(CheckMemory(engine->plan_));
   engine->facts_ = FactsOf(std::move(name), files, config, *kernels, options.context_tokens);
 
-  LoadProgress progress;
-  if (options.progress) progress = [&](int64_t done, int64_t total) { options.progress({"loading", done, total}); };
-  DG_TRY(engine->loaded_, LoadModel(files, std::move(config), std::move(kernels), progress));
+  DG_TRY(engine->loaded_, LoadUnlessStopped(files, std::move(config), std::move(kernels), options));
   DG_TRY(engine->runner_, PassRunner::Create(engine->model(), rows, kCanvasesAtOnce));
   return engine;
 }
 
 Result<std::unique_ptr<Engine>> Engine::Load(const std::string& folder, const EngineOptions& options) {
   return Guarded([&]() -> Result<std::unique_ptr<Engine>> {
-    DG_TRY(const CheckpointFiles files, OpenCheckpoint(folder));
+    DG_TRY(const CheckpointFiles files, OpenModel(folder));
     std::filesystem::path path(folder);
     if (!path.has_filename()) path = path.parent_path();  // "models/starter/"
-    return At(folder, EngineImpl::Build(path.filename().string(), files, options));
+    return AtPath(folder, EngineImpl::Build(path.filename().string(), files, options));
   });
 }
 

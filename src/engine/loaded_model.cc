@@ -4,6 +4,7 @@
 #include "base/try.h"
 #include "engine/backend.h"
 #include "files/messages.h"
+#include "model/stored_tensors.h"
 
 namespace dgemma {
 

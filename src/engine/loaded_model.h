@@ -2,6 +2,9 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
 
 #include "dgemma/dgemma.h"
 #include "files/checkpoint_files.h"
@@ -11,6 +14,17 @@ namespace dgemma {
 
 /// Parses config.json and compares the tensors with it. Errors name file, field or tensor, and rule.
 Result<Config> ReadConfig(const CheckpointFiles& files);
+
+/// The same result; a failure's message begins with the path of the folder or file at hand, which errors of reading have
+/// already.
+template <typename T>
+Result<T> AtPath(const std::string& path, Result<T> result) {
+  if (result) return result;
+  const std::string_view message = result.error().message;
+  const bool named =
+      message.starts_with(path) && (path.ends_with('/') || message.substr(path.size()).find_first_of("/:") == 0);
+  return named ? std::move(result) : std::unexpected(result.error().At(path));
+}
 
 /// A model and the backend that its weights are packed for.
 struct LoadedModel {

@@ -70,8 +70,8 @@ MemoryPlan PlanMemory(const CheckpointFiles& files, const Config& config, int64_
   const int64_t rows = LargestPassRows(filled, config);
   MemoryPlan plan;
   plan.weights = PlannedWeightBytes(files, config, kernels);
-  plan.cache_per_session = KvCache::PlannedBytes(config, filled.context_tokens, filled.prefill_chunk_tokens) +
-                           config.canvas * config.width * static_cast<int64_t>(sizeof(float));
+  plan.cache_per_session =
+      KvCache::PlannedBytes(config, filled.context_tokens, filled.prefill_chunk_tokens) + SoftBytes(config);
   plan.pass = PassRunner::PlannedBytes(config, rows, kCanvasesAtOnce) +
               PlannedScratchBytes(filled, config, rows, kCanvasesAtOnce);
   plan.tokenizer = kTokenizerEntryBytes * vocabulary;

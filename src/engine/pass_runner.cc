@@ -17,15 +17,13 @@ int64_t PassJob::rows() const {
 }
 
 int64_t PassRunner::PlannedBytes(const Config& config, int64_t rows, int64_t canvases) {
-  const int64_t soft = canvases * config.canvas * config.width * static_cast<int64_t>(sizeof(float));
-  return Activations::PlannedBytes(config, rows, canvases) + soft;
+  return Activations::PlannedBytes(config, rows, canvases) + canvases * SoftBytes(config);
 }
 
 Result<std::unique_ptr<PassRunner>> PassRunner::Create(const Model& model, int64_t rows, int64_t canvases) {
   std::unique_ptr<PassRunner> runner(new PassRunner(model));
   DG_TRY(runner->activations_, Activations::Create(model.config, rows, canvases, model.kernels));
-  const int64_t soft_floats = canvases * model.config.canvas * model.config.width;
-  DG_TRY(runner->soft_memory_, model.kernels.Allocate(soft_floats * static_cast<int64_t>(sizeof(float))));
+  DG_TRY(runner->soft_memory_, model.kernels.Allocate(canvases * SoftBytes(model.config)));
   runner->head_scratch_ = model.kernels.MakeHeadScratch();
   runner->head_rows_.resize(static_cast<size_t>(canvases * model.config.canvas));
   runner->temperatures_.resize(runner->head_rows_.size());

@@ -62,9 +62,10 @@ Result<std::vector<float>> ReadNumbers(const TensorBytes& tensor) {
     return Fail(StatusCode::kUnsupported,
                 fmt::format("{}: type {} where F32, BF16 or F16 is expected", tensor.name, Name(tensor.dtype)));
   }
-  const auto values = static_cast<int64_t>(tensor.bytes.size() / BytesPerValue(tensor.dtype));
+  const auto values =
+      static_cast<int64_t>(tensor.bytes.size() / BytesPerBlock(tensor.dtype) * ValuesPerBlock(tensor.dtype));
   std::vector<float> out(static_cast<size_t>(values));
-  ReadRow({tensor.dtype, 1, 1, values, tensor.bytes}, 0, 0, out.data());
+  ReadRow(OneRun(tensor.dtype, 1, 1, values, tensor.bytes), 0, 0, out.data());
   return out;
 }
 

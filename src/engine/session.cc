@@ -122,6 +122,7 @@ void SessionImpl::KeepCommonPrefix(std::span<const int32_t> prompt, DecodeMode m
 Result<void> SessionImpl::CheckRequest(const Request& request, std::span<const int32_t> prompt) const {
   const Config& config = engine_.model().config;
   DG_CHECK_OK(CheckOptions(request.options, config));
+  if (request.options.mode == DecodeMode::kDiffusion) DG_CHECK_OK(RequireCanvases(config));
   for (int32_t id : prompt) {
     if (id < 0 || id >= config.vocab) {
       return Fail(StatusCode::kInvalidArgument,
@@ -196,7 +197,7 @@ Result<std::unique_ptr<Session>> EngineImpl::NewSession() {
     const Config& config = model().config;
     DG_TRY(KvCache cache,
            KvCache::Create(config, options_.context_tokens, options_.prefill_chunk_tokens, *loaded_.kernels));
-    DG_TRY(Buffer soft, loaded_.kernels->Allocate(config.canvas * config.width * static_cast<int64_t>(sizeof(float))));
+    DG_TRY(Buffer soft, loaded_.kernels->Allocate(SoftBytes(config)));
     return std::make_unique<SessionImpl>(*this, std::move(cache), std::move(soft));
   });
 }

@@ -65,6 +65,8 @@ struct CheckpointFiles::State {
   Source source;
   FileLimits limits;
   std::vector<Shard> shards;         // complete before `tensors` views into it
+  std::vector<TensorParts> parts;    // likewise, instead of the shards' tables
+  std::map<std::string, TextSource> texts;
   std::vector<TensorBytes> tensors;  // ordered by name
   std::map<std::string, std::string> metadata;
 };
@@ -100,6 +102,28 @@ class CheckpointBuilder {
 
   Result<CheckpointFiles> OpenOne(Blob blob) {
     DG_CHECK_OK(AddShard(std::move(blob)));
+    return Seal();
+  }
+
+  Result<CheckpointFiles> PutTogether(Blob blob, std::vector<TensorParts> parts, std::map<std::string, TextSource> texts,
+                                      std::map<std::string, std::string> metadata) {
+    std::ranges::sort(parts, {}, &TensorParts::name);
+    if (const auto repeat = std::ranges::adjacent_find(parts, {}, &TensorParts::name); repeat != parts.end()) {
+      return Fail(StatusCode::kInvalidFile, blob.name + ": tensor " + Quoted(repeat->name) + ": occurs twice (names are unique)");
+    }
+    state_->shards.push_back({std::move(blob), {}});
+    state_->parts = std::move(parts);
+    state_->texts = std::move(texts);
+    state_->metadata = std::move(metadata);
+    for (const TensorParts& part : state_->parts) {
+      TensorBytes tensor{part.name, part.runs.front().dtype, part.shape, {}, state_->shards.front().blob.name};
+      if (part.runs.size() == 1) {
+        tensor.bytes = part.runs.front().bytes;
+      } else {
+        tensor.runs = part.runs;
+      }
+      state_->tensors.push_back(tensor);
+    }
     return Seal();
   }
 
@@ -183,20 +207,36 @@ bool CheckpointFiles::HasTensor(std::string_view name) const {
 }
 
 void CheckpointFiles::Release(const TensorBytes& tensor) const {
-  const std::byte* first = tensor.bytes.data();
-  for (const Shard& shard : state_->shards) {
-    const std::span<const std::byte> all = shard.blob.bytes;
-    const bool inside = !std::less<>()(first, all.data()) && std::less<>()(first, all.data() + all.size());
-    if (inside && shard.blob.release) shard.blob.release(tensor.bytes);
-  }
+  const auto release = [this](std::span<const std::byte> bytes) {
+    const std::byte* first = bytes.data();
+    for (const Shard& shard : state_->shards) {
+      const std::span<const std::byte> all = shard.blob.bytes;
+      const bool inside = !std::less<>()(first, all.data()) && std::less<>()(first, all.data() + all.size());
+      if (inside && shard.blob.release) shard.blob.release(bytes);
+    }
+  };
+  if (tensor.runs.empty()) return release(tensor.bytes);
+  for (const TensorRun& run : tensor.runs) release(run.bytes);
+}
+
+uint64_t TensorBytes::ByteCount() const {
+  uint64_t count = bytes.size();
+  for (const TensorRun& run : runs) count += run.bytes.size();
+  return count;
 }
 
 Result<std::string> CheckpointFiles::Text(std::string_view file_name) const {
   if (!IsPlainFileName(file_name, state_->limits)) {
     return Fail(StatusCode::kInvalidArgument, Quoted(file_name) + " is not a plain file name");
   }
-  const bool tokenizer = file_name == "tokenizer.json";
-  return state_->source.Read(file_name, tokenizer ? state_->limits.tokenizer_bytes : state_->limits.config_bytes);
+  const uint64_t limit =
+      file_name == "tokenizer.json" ? state_->limits.tokenizer_bytes : state_->limits.config_bytes;
+  const auto made = state_->texts.find(std::string(file_name));
+  if (made == state_->texts.end()) return state_->source.Read(file_name, limit);
+  DG_TRY(std::string text, made->second());
+  if (text.size() <= limit) return text;
+  return Fail(StatusCode::kInvalidFile, std::string(file_name) + ": " + std::to_string(text.size()) +
+                                            " bytes exceed the limit of " + std::to_string(limit));
 }
 
 Result<CheckpointFiles> OpenCheckpoint(const std::filesystem::path& folder, const FileLimits& limits) {
@@ -216,6 +256,13 @@ Result<CheckpointFiles> OpenSafetensors(const std::filesystem::path& file, const
 
 Result<CheckpointFiles> CheckpointFromMemory(std::vector<Blob> files, const FileLimits& limits) {
   return CheckpointBuilder({{}, std::move(files)}, limits).OpenModel();
+}
+
+Result<CheckpointFiles> CheckpointFromParts(Blob blob, std::vector<TensorParts> tensors,
+                                            std::map<std::string, TextSource> texts,
+                                            std::map<std::string, std::string> metadata, const FileLimits& limits) {
+  return CheckpointBuilder({}, limits)
+      .PutTogether(std::move(blob), std::move(tensors), std::move(texts), std::move(metadata));
 }
 
 }  // namespace dgemma

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -19,6 +20,13 @@
 
 namespace dgemma {
 
+/// Consecutive rows of a tensor that lie together.
+struct TensorRun {
+  DType dtype = DType::kU8;
+  uint64_t rows = 0;  ///< over all matrices of the tensor
+  std::span<const std::byte> bytes;
+};
+
 /// One stored tensor. All views live as long as any copy of the CheckpointFiles they came from.
 struct TensorBytes {
   std::string_view name;
@@ -26,7 +34,21 @@ struct TensorBytes {
   std::span<const uint64_t> shape;   ///< outermost dimension first
   std::span<const std::byte> bytes;  ///< row-major, little-endian, exactly product(shape) values; any alignment
   std::string_view file;             ///< for messages
+  /// In row order, where the file holds the tensor in several parts: `bytes` is then empty and `dtype` that of the first part.
+  std::span<const TensorRun> runs{};
+
+  uint64_t ByteCount() const;
 };
+
+/// A tensor of CheckpointFromParts: one run is the usual case.
+struct TensorParts {
+  std::string name;
+  std::vector<uint64_t> shape;
+  std::vector<TensorRun> runs;
+};
+
+/// Makes the content of a text file when it is asked for.
+using TextSource = std::function<Result<std::string>()>;
 
 /// The tensors and texts of one model. Immutable; copies share everything.
 class CheckpointFiles {
@@ -37,6 +59,8 @@ class CheckpointFiles {
   /// The tensor of this name, or kNotFound naming it.
   Result<TensorBytes> Tensor(std::string_view name) const;
   bool HasTensor(std::string_view name) const;
+  /// Keeps everything that views of tensors point to.
+  std::shared_ptr<const void> owner() const { return state_; }
   /// Says that a tensor will not be read soon: the memory of its file pages can go. The tensor stays readable.
   void Release(const TensorBytes& tensor) const;
 
@@ -65,5 +89,12 @@ Result<CheckpointFiles> OpenSafetensors(const std::filesystem::path& file, const
 /// The same from memory; each Blob's name is its file name ("model.safetensors", "config.json"). Rules as
 /// OpenCheckpoint.
 Result<CheckpointFiles> CheckpointFromMemory(std::vector<Blob> files, const FileLimits& limits = {});
+
+/// A checkpoint put together from a file of another format (model/gguf_model.h): tensors that lie in `blob`, texts by file name, and
+/// what metadata() says. kInvalidFile when two tensors have one name.
+Result<CheckpointFiles> CheckpointFromParts(Blob blob, std::vector<TensorParts> tensors,
+                                            std::map<std::string, TextSource> texts,
+                                            std::map<std::string, std::string> metadata,
+                                            const FileLimits& limits = {});
 
 }  // namespace dgemma

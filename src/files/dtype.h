@@ -1,4 +1,5 @@
-// The element types that safetensors files name, with their sizes. The single list of storage types of the project.
+// The element types of stored tensors, with their sizes: those that safetensors files name, and the block types of GGUF files
+// (a block of values shares scales). The single list of storage types of the project.
 // Types of less than a byte (F4, F6_E2M3, F6_E3M2) are left out: none of our formats stores them, and readers refuse
 // them.
 #pragma once
@@ -31,16 +32,23 @@ enum class DType : uint8_t {
   kF8E4M3Fnuz,
   kF8E5M2Fnuz,
   kC64,
+  kQ4_0,
+  kQ8_0,
+  kQ4K,
+  kQ5K,
+  kQ6K,
+  kIq4Xs,
 };
 
 /// Spelling and size of one type.
 struct DTypeEntry {
   DType dtype;
-  std::string_view name;  ///< as in a safetensors header
-  uint64_t bytes;         ///< bytes per value
+  std::string_view name;      ///< as in a safetensors header, or as GGUF files' users call it
+  uint64_t bytes;             ///< bytes of one block
+  uint64_t block_values = 1;  ///< values of one block; more than 1 only in GGUF files
 };
 
-inline constexpr std::array<DTypeEntry, 19> kDTypes = {{
+inline constexpr std::array<DTypeEntry, 25> kDTypes = {{
     {DType::kBool, "BOOL", 1},
     {DType::kU8, "U8", 1},
     {DType::kI8, "I8", 1},
@@ -60,18 +68,28 @@ inline constexpr std::array<DTypeEntry, 19> kDTypes = {{
     {DType::kF8E4M3Fnuz, "F8_E4M3FNUZ", 1},
     {DType::kF8E5M2Fnuz, "F8_E5M2FNUZ", 1},
     {DType::kC64, "C64", 8},
+    {DType::kQ4_0, "Q4_0", 18, 32},
+    {DType::kQ8_0, "Q8_0", 34, 32},
+    {DType::kQ4K, "Q4_K", 144, 256},
+    {DType::kQ5K, "Q5_K", 176, 256},
+    {DType::kQ6K, "Q6_K", 210, 256},
+    {DType::kIq4Xs, "IQ4_XS", 136, 256},
 }};
 
-/// Bytes one value takes.
-constexpr uint64_t BytesPerValue(DType dtype) { return kDTypes[static_cast<size_t>(dtype)].bytes; }
+/// Bytes of one block, and the values it holds (1 for plain types).
+constexpr uint64_t BytesPerBlock(DType dtype) { return kDTypes[static_cast<size_t>(dtype)].bytes; }
+constexpr uint64_t ValuesPerBlock(DType dtype) { return kDTypes[static_cast<size_t>(dtype)].block_values; }
 
-/// Spelling in a safetensors header, such as "BF16".
+/// Bytes one value of a plain type takes.
+constexpr uint64_t BytesPerValue(DType dtype) { return BytesPerBlock(dtype); }
+
+/// Spelling, such as "BF16".
 constexpr std::string_view Name(DType dtype) { return kDTypes[static_cast<size_t>(dtype)].name; }
 
-/// The type with this spelling, or nothing.
+/// The type that a safetensors header means by this spelling, or nothing.
 constexpr std::optional<DType> DTypeFromName(std::string_view name) {
   for (const DTypeEntry& entry : kDTypes) {
-    if (entry.name == name) return entry.dtype;
+    if (entry.name == name && entry.block_values == 1) return entry.dtype;
   }
   return std::nullopt;
 }

@@ -5,6 +5,7 @@
 #include <array>
 #include <boost/json/serialize.hpp>
 #include <boost/json/string.hpp>
+#include <tuple>
 #include <utility>
 
 #include "base/checked.h"
@@ -20,11 +21,6 @@ constexpr uint64_t kDataAlignment = 64;  // a cache line, and the widest vector 
 constexpr uint64_t kPrefixBytes = 8;
 
 std::string JsonString(const std::string& text) { return boost::json::serialize(boost::json::string(text)); }
-
-Result<uint64_t> BytesOf(const TensorToWrite& tensor) {
-  DG_TRY(const uint64_t values, CheckedProduct(tensor.shape));
-  return CheckedMul(values, BytesPerValue(tensor.dtype));
-}
 
 struct Table {
   std::string text;         ///< JSON, padded
@@ -43,7 +39,7 @@ Result<Table> MakeTable(const std::vector<TensorToWrite>& tensors, const std::ma
   for (const TensorToWrite& tensor : tensors) {
     if (tensor.name == "__metadata__")
       return Fail(StatusCode::kInvalidArgument, "a tensor cannot be named __metadata__");
-    DG_TRY(const uint64_t bytes, At("tensor " + Quoted(tensor.name), BytesOf(tensor)));
+    DG_TRY(const uint64_t bytes, At("tensor " + Quoted(tensor.name), StoredBytes(tensor)));
     DG_TRY(const uint64_t end, At("tensor " + Quoted(tensor.name), CheckedAdd(table.data_bytes, bytes)));
     std::string shape;
     for (const uint64_t dimension : tensor.shape) shape += (shape.empty() ? "" : ",") + std::to_string(dimension);
@@ -70,36 +66,16 @@ Result<void> CheckReadable(const Table& table) {
   return {};
 }
 
-Result<void> WriteTensor(const TensorToWrite& tensor, const std::string& place, AtomicFile& file) {
-  DG_TRY(const uint64_t expected, BytesOf(tensor));
-  const uint64_t begin = file.bytes_written();
-  const auto wrong_size = [&](const std::string& delivered) {
-    return Fail(StatusCode::kInvalidArgument, place + ": tensor " + Quoted(tensor.name) + ": " + delivered +
-                                                  " bytes were delivered, shape and dtype need " +
-                                                  std::to_string(expected));
-  };
-  DG_CHECK_OK(tensor.produce([&](std::span<const std::byte> bytes) -> Result<void> {
-    if (bytes.size() > expected - (file.bytes_written() - begin)) return wrong_size("more");
-    return file.Write(bytes);
-  }));
-  const uint64_t delivered = file.bytes_written() - begin;
-  if (delivered != expected) return wrong_size(std::to_string(delivered));
-  return {};
-}
-
 }  // namespace
-
-TensorToWrite TensorFromMemory(std::string name, DType dtype, std::vector<uint64_t> shape,
-                               std::span<const std::byte> bytes) {
-  return {std::move(name), dtype, std::move(shape), [bytes](const ByteSink& sink) { return sink(bytes); }};
-}
 
 Result<void> WriteSafetensors(const std::filesystem::path& target, std::vector<TensorToWrite> tensors,
                               const std::map<std::string, std::string>& metadata, FileSystem& system) {
-  std::sort(tensors.begin(), tensors.end(), [](const TensorToWrite& a, const TensorToWrite& b) {
-    const uint64_t bytes_a = BytesPerValue(a.dtype), bytes_b = BytesPerValue(b.dtype);
-    return bytes_a != bytes_b ? bytes_a > bytes_b : a.name < b.name;
-  });
+  const auto order = [](const TensorToWrite& tensor) {
+    const bool whole_lines = StoredBytes(tensor).value_or(1) % kDataAlignment == 0;
+    return std::tuple(!whole_lines, whole_lines ? 0 : -static_cast<int64_t>(BytesPerValue(tensor.dtype)), tensor.name);
+  };
+  std::sort(tensors.begin(), tensors.end(),
+            [&](const TensorToWrite& a, const TensorToWrite& b) { return order(a) < order(b); });
   DG_TRY(const Table table, At(target.string(), MakeTable(tensors, metadata)));
   DG_CHECK_OK(At(target.string(), CheckReadable(table)));
   DG_TRY(AtomicFile file, AtomicFile::Create(target, system));
@@ -107,7 +83,7 @@ Result<void> WriteSafetensors(const std::filesystem::path& target, std::vector<T
   for (size_t i = 0; i < prefix.size(); ++i) prefix[i] = static_cast<std::byte>(table.text.size() >> (8 * i));
   DG_CHECK_OK(file.Write(prefix));
   DG_CHECK_OK(file.Write(AsBytes(table.text)));
-  for (const TensorToWrite& tensor : tensors) DG_CHECK_OK(WriteTensor(tensor, target.string(), file));
+  for (const TensorToWrite& tensor : tensors) DG_CHECK_OK(StreamTensor(tensor, target.string(), file));
   return file.Commit();
 }
 

@@ -3,39 +3,20 @@
 // equal files.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <map>
-#include <span>
 #include <string>
 #include <vector>
 
 #include "dgemma/status.h"
-#include "files/dtype.h"
 #include "files/file_system.h"
+#include "files/tensor_to_write.h"
 
 namespace dgemma {
 
-/// Takes the next bytes of a tensor.
-using ByteSink = std::function<Result<void>(std::span<const std::byte>)>;
-
-/// A tensor to write. `produce` is called once and hands its bytes over in any number of pieces; together they must be
-/// exactly product(shape) values. So a tensor never has to be in memory as a whole.
-struct TensorToWrite {
-  std::string name;
-  DType dtype = DType::kU8;
-  std::vector<uint64_t> shape;
-  std::function<Result<void>(const ByteSink&)> produce;
-};
-
-/// A tensor whose bytes are in memory until the file is written.
-TensorToWrite TensorFromMemory(std::string name, DType dtype, std::vector<uint64_t> shape,
-                               std::span<const std::byte> bytes);
-
-/// Writes `target` atomically. Tensors are ordered by size of their type, largest first, then by name; the data begins
-/// at a multiple of 64 bytes, so each tensor is aligned for its type. kInvalidArgument when the table would not be read
+/// Writes `target` atomically. First come tensors of a multiple of 64 bytes, by name; then the others, by size of their type,
+/// largest first, then by name. The data begins at a multiple of 64 bytes, so the former are aligned to 64 and each of the
+/// others for its type. kInvalidArgument when the table would not be read
 /// back (a name twice, bad UTF-8, a limit) or a producer delivers a wrong number of bytes; kIo; a producer's own
 /// failure.
 Result<void> WriteSafetensors(const std::filesystem::path& target, std::vector<TensorToWrite> tensors,

@@ -16,6 +16,7 @@
 #include "dgemma/status.h"
 #include "tensor/matrix.h"
 #include "tensor/rounding.h"
+#include "tensor/stored.h"
 
 namespace dgemma {
 
@@ -143,12 +144,13 @@ class Kernels {
 
   /// Zeroed memory of this backend, aligned to 64 bytes. kResourceExhausted when there is none.
   virtual Result<Buffer> Allocate(int64_t bytes) = 0;
-  /// Copies stored matrices [count, out, in] into the layout this backend reads. F32, BF16 and F16 are accepted; values are kept exactly.
-  virtual Result<Weight> Pack(const StoredTensor& tensor) = 0;
+  /// Brings stored matrices [count, out, in] into the layout this backend reads, in `format`: NaturalFormat(tensor) keeps values
+  /// (or a file's codes) exactly; panels that are in this format already are used where they lie. kInvalidFile as ReadGroupedRow.
+  virtual Result<Weight> Pack(const StoredTensor& tensor, const WeightFormat& format) = 0;
   /// A vector (norm weight, scale) as plain float32.
   virtual Result<Weight> PackVector(const StoredTensor& tensor) = 0;
   /// Bytes that Pack would allocate for this shape: the memory plan before loading.
-  virtual int64_t PackedBytes(DType dtype, int64_t count, int64_t out, int64_t in) const = 0;
+  virtual int64_t PackedBytes(const WeightFormat& format, int64_t count, int64_t out, int64_t in) const = 0;
   /// Host -> backend and backend -> host copies of float rows (dense [rows, cols] on the host side).
   virtual void Upload(std::span<const float> source, Matrix target) = 0;
   virtual void Download(Matrix source, std::span<float> target) = 0;

@@ -17,7 +17,7 @@
 namespace dgemma {
 namespace {
 
-constexpr IntRange kIds{0, (1 << 30)};
+constexpr IntRange kAnyIds{0, 1 << 30};
 // Far above any real model, and chosen so that every product and sum over tensors, caches and buffers fits 63 bits.
 constexpr IntRange kWidths{1, 1 << 17};
 constexpr IntRange kHeads{1, 1 << 12};
@@ -169,8 +169,9 @@ void ReadText(JsonFields text, Config& config) {
   config.max_positions = text.Int("max_position_embeddings", kPositions, 131'072);
   config.norm_eps = text.Real("rms_norm_eps", {1e-12, 1.0}, 1e-6);
   config.softcap = text.Real("final_logit_softcapping", {1e-3, 1e6}, 30.0);
-  config.bos_token = static_cast<int32_t>(text.Int("bos_token_id", kIds, 2));
-  config.pad_token = static_cast<int32_t>(text.Int("pad_token_id", kIds, 0));
+  const IntRange ids{0, config.vocab - 1};
+  config.bos_token = static_cast<int32_t>(text.Int("bos_token_id", ids, 2));
+  config.pad_token = static_cast<int32_t>(text.Int("pad_token_id", ids, 0));
   if (config.active_experts > config.experts) {
     text.Refuse("top_k_experts", fmt::format("{} exceeds num_experts {}", config.active_experts, config.experts));
   }
@@ -205,22 +206,25 @@ Result<boost::json::object> ParseObject(std::string_view text) {
 
 }  // namespace
 
+Result<void> RequireCanvases(const Config& config) {
+  if (!config.causal_only) return {};
+  return Fail(StatusCode::kUnsupported, "this is an autoregressive model (gemma4): use --ar");
+}
+
 Result<Config> ParseConfig(std::string_view text) {
   DG_TRY(const boost::json::object object, ParseObject(text));
   std::optional<Status> failure;
   JsonFields top(&object, "", failure);
   Config config;
   const std::string type = top.Text("model_type", "");
-  if (type != "diffusion_gemma") {
+  config.causal_only = type == "gemma4";
+  if (type != "diffusion_gemma" && !config.causal_only) {
     top.Refuse("model_type", fmt::format("must be diffusion_gemma, is {}", Quoted(type)), StatusCode::kUnsupported);
   }
   if (!top.Bool("tie_word_embeddings", true)) {
     top.Refuse("tie_word_embeddings", "false is not supported", StatusCode::kUnsupported);
   }
-  config.canvas = top.Int("canvas_length", {1, 65'536}, 256);
-  config.image_token = static_cast<int32_t>(top.Int("image_token_id", kIds, 258'880));
-  config.image_begin_token = static_cast<int32_t>(top.Int("boi_token_id", kIds, 255'999));
-  config.image_end_token = static_cast<int32_t>(top.Int("eoi_token_id", kIds, 258'882));
+  config.canvas = config.causal_only ? 1 : top.Int("canvas_length", {1, 65'536}, 256);
   ReadText(top.Section("text_config"), config);
   config.eos_tokens = top.Ids("eos_token_id", {0, config.vocab - 1});
   if (config.canvas > config.max_positions) {
@@ -228,11 +232,16 @@ Result<Config> ParseConfig(std::string_view text) {
                fmt::format("{} exceeds max_position_embeddings {}", config.canvas, config.max_positions));
   }
   ReadVision(top.Section("vision_config"), config);
+  // Written into every config.json, but tokens of the vocabulary only where there are images.
+  const IntRange image_ids = config.vision ? IntRange{0, config.vocab - 1} : kAnyIds;
+  config.image_token = static_cast<int32_t>(top.Int("image_token_id", image_ids, 258'880));
+  config.image_begin_token = static_cast<int32_t>(top.Int("boi_token_id", image_ids, 255'999));
+  config.image_end_token = static_cast<int32_t>(top.Int("eoi_token_id", image_ids, 258'882));
   if (failure) return std::unexpected(*failure);
   return config;
 }
 
-Result<GenerationConfig> ParseGenerationConfig(std::string_view text) {
+Result<GenerationConfig> ParseGenerationConfig(std::string_view text, int64_t vocab) {
   DG_TRY(const boost::json::object object, ParseObject(text));
   std::optional<Status> failure;
   JsonFields top(&object, "", failure);
@@ -245,8 +254,9 @@ Result<GenerationConfig> ParseGenerationConfig(std::string_view text) {
   if (top.Has("stability_threshold"))
     config.stability = static_cast<int32_t>(top.Int("stability_threshold", {0, 4096}, 1));
   if (top.Has("confidence_threshold")) config.confidence = top.Real("confidence_threshold", {0.0, 1e3}, 0.005);
-  if (top.Has("eos_token_id")) config.eos_tokens = top.Ids("eos_token_id", kIds);
-  if (top.Has("pad_token_id")) config.pad_token = static_cast<int32_t>(top.Int("pad_token_id", kIds, 0));
+  const IntRange ids{0, vocab - 1};
+  if (top.Has("eos_token_id")) config.eos_tokens = top.Ids("eos_token_id", ids);
+  if (top.Has("pad_token_id")) config.pad_token = static_cast<int32_t>(top.Int("pad_token_id", ids, 0));
   JsonFields sampler = top.Section("sampler_config");
   if (sampler.Has("_cls_name") && sampler.Text("_cls_name", "") != "EntropyBoundSamplerConfig") {
     sampler.Refuse("_cls_name", "only EntropyBoundSamplerConfig is supported", StatusCode::kUnsupported);

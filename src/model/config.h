@@ -57,7 +57,8 @@ struct Config {
   RopeConfig sliding_rope, full_rope;
 
   // top level
-  int64_t canvas = 0;  // C
+  bool causal_only = false;  ///< an autoregressive Gemma 4: no self-conditioning, no decoder scalars, no canvases (C is 1)
+  int64_t canvas = 0;        // C
   int32_t image_token = 0, image_begin_token = 0, image_end_token = 0;
   int32_t bos_token = 2, pad_token = 0;
   std::vector<int32_t> eos_tokens;
@@ -67,8 +68,12 @@ struct Config {
   bool operator==(const Config&) const = default;
 };
 
-/// Parses config.json. Accepts both spellings of the per-layer geometry: global_head_dim / num_global_key_value_heads, and
-/// per_layer_config (keys are layer numbers, zero-padded or not). Errors name the field and the rule.
+/// kUnsupported, in one line for people, when the model cannot write on canvases.
+Result<void> RequireCanvases(const Config& config);
+
+/// Parses config.json of model_type diffusion_gemma, or gemma4 as causal only. Accepts both spellings of the per-layer geometry: global_head_dim / num_global_key_value_heads, and
+/// per_layer_config (keys are layer numbers, zero-padded or not). Errors name the field and the rule. Token ids that a
+/// file states must be in its vocabulary, those of images only if it has vision; class defaults are taken as they are.
 Result<Config> ParseConfig(std::string_view text);
 
 /// Values of generation_config.json; absent fields stay empty and take the built-in defaults.
@@ -83,7 +88,8 @@ struct GenerationConfig {
   std::optional<int32_t> pad_token;
 };
 
-/// Parses generation_config.json. Only the entropy-bound sampler exists; another sampler's class name is kUnsupported.
-Result<GenerationConfig> ParseGenerationConfig(std::string_view text);
+/// Parses generation_config.json of a model with `vocab` ids. Only the entropy-bound sampler exists; another sampler's
+/// class name is kUnsupported.
+Result<GenerationConfig> ParseGenerationConfig(std::string_view text, int64_t vocab);
 
 }  // namespace dgemma

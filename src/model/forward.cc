@@ -20,6 +20,7 @@ int64_t TotalRows(const Pass& pass) {
 Result<void> CheckPass(const Model& model, const Activations& activations, const Pass& pass) {
   int64_t canvases = 0;
   for (const Segment& segment : pass.segments) {
+    if (!segment.causal()) DG_CHECK_OK(RequireCanvases(model.config));
     canvases += segment.causal() ? 0 : 1;
     if (segment.tokens.empty()) return Fail(StatusCode::kInternal, "pass: empty segment");
     if (!segment.causal() && segment.rows() > model.config.canvas)

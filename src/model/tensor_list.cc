@@ -2,14 +2,6 @@
 #include "model/tensor_list.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
-
-#include <algorithm>
-#include <unordered_set>
-
-#include "base/try.h"
-#include "files/messages.h"
-#include "tensor/stored.h"
 
 namespace dgemma {
 namespace {
@@ -22,8 +14,10 @@ class TensorLister {
     Add("model.decoder.embed_tokens.weight", {c_.vocab, c_.width}, TensorRole::kEmbedding);
     for (size_t l = 0; l < c_.layers.size(); ++l) AddLayer(l);
     Add("model.decoder.norm.weight", {c_.width}, TensorRole::kNorm);
-    AddMlp("model.decoder.self_conditioning.");
-    Add("model.decoder.self_conditioning.pre_norm.weight", {c_.width}, TensorRole::kNorm);
+    if (!c_.causal_only) {
+      AddMlp("model.decoder.self_conditioning.");
+      Add("model.decoder.self_conditioning.pre_norm.weight", {c_.width}, TensorRole::kNorm);
+    }
     if (c_.vision) AddVision(*c_.vision);
     return std::move(specs_);
   }
@@ -58,13 +52,13 @@ class TensorLister {
     Add(at + "post_feedforward_layernorm_1.weight", {c_.width}, TensorRole::kNorm);
     Add(at + "pre_feedforward_layernorm_2.weight", {c_.width}, TensorRole::kNorm);
     Add(at + "router.scale", {c_.width}, TensorRole::kNorm);
-    Add(at + "router.proj.weight", {c_.experts, c_.width}, TensorRole::kMatrix);
+    Add(at + "router.proj.weight", {c_.experts, c_.width}, TensorRole::kRouter);
     Add(at + "router.per_expert_scale", {c_.experts}, TensorRole::kNorm);
     Add(at + "experts.gate_up_proj", {c_.experts, 2 * c_.expert_hidden, c_.width}, TensorRole::kExperts);
     Add(at + "experts.down_proj", {c_.experts, c_.width, c_.expert_hidden}, TensorRole::kExperts);
     Add(at + "post_feedforward_layernorm_2.weight", {c_.width}, TensorRole::kNorm);
     Add(at + "post_feedforward_layernorm.weight", {c_.width}, TensorRole::kNorm);
-    Add(at + "layer_scalar", {1}, TensorRole::kScalar);
+    if (!c_.causal_only) Add(at + "layer_scalar", {1}, TensorRole::kScalar);
     Add(fmt::format("model.encoder.language_model.layers.{}.layer_scalar", index), {1}, TensorRole::kScalar);
   }
 
@@ -115,6 +109,8 @@ const char* Name(TensorRole role) {
       return "embedding";
     case TensorRole::kMatrix:
       return "matrix";
+    case TensorRole::kRouter:
+      return "router";
     case TensorRole::kExperts:
       return "experts";
     case TensorRole::kNorm:
@@ -137,32 +133,8 @@ std::vector<TensorSpec> ListTensors(const Config& config) { return TensorLister(
 
 bool IsTiedName(std::string_view name) {
   constexpr std::string_view kEncoder = "model.encoder.language_model.";
-  if (name == "lm_head.weight") return true;
+  if (name == "lm_head.weight" || name.starts_with("lm_head.weight_")) return true;
   return name.starts_with(kEncoder) && !name.ends_with(".layer_scalar");
-}
-
-Result<void> CheckTensors(const CheckpointFiles& files, const Config& config) {
-  std::unordered_set<std::string> known;
-  for (const TensorSpec& spec : ListTensors(config)) {
-    DG_TRY(const TensorBytes tensor, files.Tensor(spec.name));
-    if (!std::equal(tensor.shape.begin(), tensor.shape.end(), spec.shape.begin(), spec.shape.end())) {
-      return Fail(StatusCode::kInvalidFile,
-                  fmt::format("{}: {}: shape [{}] differs from the configuration's [{}]", tensor.file, spec.name,
-                              fmt::join(tensor.shape, ", "), fmt::join(spec.shape, ", ")));
-    }
-    if (!IsWeightType(tensor.dtype)) {
-      return Fail(StatusCode::kUnsupported, fmt::format("{}: {}: type {} is not supported (F32, BF16, F16)",
-                                                        tensor.file, spec.name, Name(tensor.dtype)));
-    }
-    known.insert(spec.name);
-  }
-  for (const TensorBytes& tensor : files.tensors()) {
-    if (!known.contains(std::string(tensor.name)) && !IsTiedName(tensor.name)) {
-      return Fail(StatusCode::kInvalidFile,
-                  fmt::format("{}: {}: no such tensor in this model", tensor.file, Quoted(tensor.name)));
-    }
-  }
-  return {};
 }
 
 }  // namespace dgemma

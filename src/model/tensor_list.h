@@ -8,8 +8,6 @@
 #include <string_view>
 #include <vector>
 
-#include "dgemma/status.h"
-#include "files/checkpoint_files.h"
 #include "model/config.h"
 
 namespace dgemma {
@@ -18,6 +16,7 @@ namespace dgemma {
 enum class TensorRole : uint8_t {
   kEmbedding,  ///< token table, also the vocabulary head and the self-conditioning table
   kMatrix,     ///< linear layer [out, in]
+  kRouter,     ///< the linear layer that chooses experts
   kExperts,    ///< linear layers [E, out, in]
   kNorm,       ///< RMSNorm weight or another vector
   kScalar,     ///< one number per layer
@@ -39,9 +38,5 @@ std::vector<TensorSpec> ListTensors(const Config& config);
 
 /// True for names that other exports add and that mean storage already listed (tied copies such as lm_head.weight).
 bool IsTiedName(std::string_view name);
-
-/// Compares a checkpoint's tensors with the list: all present, shapes equal, types F32, BF16 or F16, nothing unknown.
-/// The first difference is the error, naming the tensor.
-Result<void> CheckTensors(const CheckpointFiles& files, const Config& config);
 
 }  // namespace dgemma

@@ -8,7 +8,8 @@
 #include <variant>
 
 #include "base/try.h"
-#include "tensor/stored.h"
+#include "files/messages.h"
+#include "model/stored_tensors.h"
 
 namespace dgemma {
 namespace {
@@ -58,19 +59,6 @@ std::unordered_map<std::string, Field> Fields(Weights& weights) {
   return fields;
 }
 
-/// The list's shape as [count, rows, cols]: vectors are one row.
-StoredTensor AsMatrices(const TensorSpec& spec, const TensorBytes& tensor) {
-  const auto size = [&](size_t i) { return static_cast<int64_t>(spec.shape[i]); };
-  switch (spec.shape.size()) {
-    case 3:
-      return {tensor.dtype, size(0), size(1), size(2), tensor.bytes};
-    case 2:
-      return {tensor.dtype, 1, size(0), size(1), tensor.bytes};
-    default:
-      return {tensor.dtype, 1, 1, static_cast<int64_t>(spec.Values()), tensor.bytes};
-  }
-}
-
 /// Vectors and scalars hold no outliers worth keeping: a NaN or infinity there is a broken file.
 Result<void> RequireFinite(const TensorSpec& spec, const StoredTensor& stored) {
   std::vector<float> row(static_cast<size_t>(stored.cols));
@@ -90,11 +78,11 @@ int64_t PlannedWeightBytes(const CheckpointFiles& files, const Config& config, c
   int64_t bytes = 0;
   for (const TensorSpec& spec : ListTensors(config)) {
     if (spec.role == TensorRole::kVision || spec.role == TensorRole::kScalar) continue;
-    const auto tensor = files.Tensor(spec.name);
-    if (!tensor) continue;
-    const StoredTensor stored = AsMatrices(spec, *tensor);
-    bytes += IsVector(spec.role) ? stored.cols * static_cast<int64_t>(sizeof(float))
-                                 : kernels.PackedBytes(stored.dtype, stored.count, stored.rows, stored.cols);
+    const auto stored = FindStored(files, spec);
+    if (!stored) continue;
+    bytes += IsVector(spec.role)
+                 ? stored->cols * static_cast<int64_t>(sizeof(float))
+                 : kernels.PackedBytes(NaturalFormat(*stored), stored->count, stored->rows, stored->cols);
   }
   return bytes;
 }
@@ -108,8 +96,7 @@ Result<Weights> LoadWeights(const CheckpointFiles& files, const Config& config, 
   int64_t done = 0;
   for (const TensorSpec& spec : ListTensors(config)) {
     if (spec.role == TensorRole::kVision) continue;
-    DG_TRY(const TensorBytes tensor, files.Tensor(spec.name));
-    const StoredTensor stored = AsMatrices(spec, tensor);
+    DG_TRY(const StoredTensor stored, FindStored(files, spec));
     if (IsVector(spec.role)) DG_CHECK_OK(RequireFinite(spec, stored));
     const auto field = fields.find(spec.name);
     if (field == fields.end()) return Fail(StatusCode::kInternal, spec.name + ": listed but not loaded");
@@ -118,8 +105,10 @@ Result<Weights> LoadWeights(const CheckpointFiles& files, const Config& config, 
       continue;
     }
     Weight& weight = *std::get<Weight*>(field->second);
-    DG_TRY(weight, IsVector(spec.role) ? kernels.PackVector(stored) : kernels.Pack(stored));
-    files.Release(tensor);  // the packed copy is what is used from here on
+    DG_TRY(weight, At(spec.name, IsVector(spec.role) ? kernels.PackVector(stored)
+                                                     : kernels.Pack(stored, NaturalFormat(stored))));
+    // The packed copy is what is used from here on; panels are used where they lie.
+    if (!stored.packed()) Release(files, stored);
     done += weight.buffer.bytes;
     if (progress) progress(done, total);
   }

@@ -1,13 +1,12 @@
-// The shapes of data that move through a pass: float32 activation matrices, views of stored tensors, owned buffers.
+// The shapes of data that move through a pass: float32 activation matrices, owned buffers, packed weights.
 // Nothing here computes; src/kernels/kernels.h says what may be done with them.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <span>
 
-#include "files/dtype.h"
+#include "tensor/format.h"
 
 namespace dgemma {
 
@@ -25,15 +24,6 @@ struct Matrix {
   Matrix Cols(int64_t count) const { return {data, rows, count, stride}; }
 };
 
-/// Matrices [count, rows, cols] as they lie in a checkpoint file: row-major, any alignment, not owned.
-struct StoredTensor {
-  DType dtype = DType::kF32;
-  int64_t count = 1;  ///< number of matrices (experts), 1 otherwise
-  int64_t rows = 0;
-  int64_t cols = 0;
-  std::span<const std::byte> bytes;  ///< exactly count * rows * cols * BytesPerValue(dtype)
-};
-
 /// Bytes in a backend's memory, zeroed on allocation, freed with the last owner.
 struct Buffer {
   std::shared_ptr<void> owner;
@@ -48,7 +38,7 @@ struct Weight {
   int64_t count = 0;
   int64_t out = 0;
   int64_t in = 0;
-  DType dtype = DType::kF32;  ///< type of the packed values
+  WeightFormat format;
   Buffer buffer;
 
   bool present() const { return count > 0; }

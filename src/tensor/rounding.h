@@ -30,6 +30,17 @@ inline float FromF16(uint16_t bits) {
   return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
 }
 
+/// float32 -> IEEE half bits, round to nearest, ties to even; subnormals included, beyond the range infinity, NaN stays NaN.
+inline uint16_t ToF16(float value) {
+  const auto sign = static_cast<uint32_t>(std::bit_cast<uint32_t>(value) >> 16) & 0x8000u;
+  const float magnitude = std::abs(value);
+  if (std::isnan(value)) return static_cast<uint16_t>(sign | 0x7E00u);
+  if (magnitude >= 65520.0f) return static_cast<uint16_t>(sign | 0x7C00u);
+  if (magnitude < 0x1p-14f) return static_cast<uint16_t>(sign | static_cast<uint32_t>(std::nearbyint(magnitude * 0x1p24f)));
+  const uint32_t bits = std::bit_cast<uint32_t>(magnitude) - (112u << 23);
+  return static_cast<uint16_t>(sign | ((bits + 0xFFF + ((bits >> 13) & 1)) >> 13));
+}
+
 /// What a stored activation is rounded to. kBfloat16 rounds exactly where Transformers does for a bfloat16 model.
 enum class Rounding : uint8_t { kFloat32, kBfloat16 };
 

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <pty.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -135,9 +136,13 @@ TemporaryFolder::~TemporaryFolder() {
   if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
 }
 
-TerminalChild::TerminalChild(const std::vector<std::string>& arguments, const Environment& environment) {
-  winsize window{.ws_row = 24, .ws_col = 80, .ws_xpixel = 0, .ws_ypixel = 0};
-  child_ = ::forkpty(&terminal_, nullptr, nullptr, &window);
+TerminalChild::TerminalChild(const std::vector<std::string>& arguments, const Environment& environment,
+                             TerminalSize window) {
+  const winsize size{.ws_row = static_cast<unsigned short>(window.rows),
+                     .ws_col = static_cast<unsigned short>(window.columns),
+                     .ws_xpixel = 0,
+                     .ws_ypixel = 0};
+  child_ = ::forkpty(&terminal_, nullptr, nullptr, &size);
   if (child_ == 0) Execute(arguments, environment);
 }
 
@@ -191,7 +196,9 @@ int TerminalChild::Wait() {
   while (!code_) {
     const bool open = Read(std::chrono::milliseconds(20));
     int status = 0;
-    if (::waitpid(child_, &status, WNOHANG) == child_) {
+    rusage usage{};
+    if (::wait4(child_, &status, WNOHANG, &usage) == child_) {
+      peak_bytes_ = usage.ru_maxrss * 1024;
       while (open && Read(std::chrono::milliseconds(0))) {
         pollfd ready{terminal_, POLLIN, 0};
         if (::poll(&ready, 1, 0) <= 0) break;

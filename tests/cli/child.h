@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "screen.h"
+#include "terminal.h"
 
 namespace dgemma {
 
@@ -46,7 +47,8 @@ class TemporaryFolder {
 
 class TerminalChild {
  public:
-  explicit TerminalChild(const std::vector<std::string>& arguments, const Environment& environment = {});
+  explicit TerminalChild(const std::vector<std::string>& arguments, const Environment& environment = {},
+                         TerminalSize window = {});
   ~TerminalChild();
   TerminalChild(const TerminalChild&) = delete;
   TerminalChild& operator=(const TerminalChild&) = delete;
@@ -62,6 +64,8 @@ class TerminalChild {
   /// Waits for the end; the exit code, or -1 - signal. Kills it after twenty seconds (-10).
   int Wait();
   void Signal(int number);
+  /// The most memory the program had, once it has ended.
+  int64_t peak_bytes() const { return peak_bytes_; }
 
   const Screen& screen() const { return screen_; }
   const std::string& bytes() const { return bytes_; }
@@ -73,6 +77,7 @@ class TerminalChild {
   std::string bytes_;
   size_t mark_ = 0;
   std::optional<int> code_;
+  int64_t peak_bytes_ = 0;
 };
 
 }  // namespace dgemma

@@ -1,6 +1,7 @@
 // `dgemma dump` as a user runs it: its files against the recordings of Transformers, and inputs it has to refuse.
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 
 #include "child.h"
 #include "engine/replay.h"
@@ -67,11 +68,11 @@ TEST_P(DumpTest, GenerationsAreThoseOfTransformers) {
     int compared = 0;
     const auto results = *OpenSafetensors(out);
     for (const TensorBytes& tensor : results.tensors()) {
-      if (!tensor.name.ends_with(".argmax")) continue;
+      if (!tensor.name.ends_with(".argmax") && !tensor.name.ends_with(".accepted")) continue;
       EXPECT_EQ(*ReadIntegers(tensor), Integers(recording + ".safetensors", std::string(tensor.name))) << name;
       ++compared;
     }
-    EXPECT_GE(compared, 8);
+    EXPECT_GE(compared, 16);
   }
 }
 
@@ -95,11 +96,31 @@ TEST(DumpErrorTest, EachIsOneLineAndLeavesNoFile) {
     EXPECT_EQ(std::count(ran.err.begin(), ran.err.end(), '\n'), 1) << ran.err;
     EXPECT_FALSE(std::filesystem::exists(out));
   };
-  expect(write("a.safetensors", "other", good, {1, 3}), "ids");
+  expect(write("a.safetensors", "other", good, {1, 3}), "dgemma dump: " + folder / "a.safetensors" + ": has no tensor");
   expect(write("b.safetensors", "ids", outside, {1, 3}), "160");
   expect(write("c.safetensors", "ids", good, {3}), "shape");
   expect(write("d.safetensors", "ids", good, {3, 1}), "one row");
   expect(folder / "missing.safetensors", "missing.safetensors");
+  const std::string recording = model + "/golden/generate.safetensors", options = folder / "options.json";
+  for (const auto& [text, message] :
+       {std::pair(R"({"steps": 3})", ": steps: is no option"), std::pair("[]", ": must be a JSON object"),
+        std::pair(R"({"t_min": "0"})", ": t_min: must be a number"), std::pair("{", ": JSON: ")}) {
+    std::ofstream(options) << text;
+    const Ran refused = RunProgram({"dump", model, "--in", recording, "--generate", options, "--out", out});
+    EXPECT_EQ(refused.code, 1) << text;
+    EXPECT_TRUE(refused.err.starts_with("dgemma dump: " + options + message)) << refused.err;
+    EXPECT_EQ(std::count(refused.err.begin(), refused.err.end(), '\n'), 1) << refused.err;
+  }
+  const std::vector<std::string> whole = {"dump", model, "--in", recording, "--generate", options, "--out", out};
+  for (size_t value : {1u, 3u, 5u, 7u}) {
+    std::vector<std::string> arguments = whole;
+    arguments[value] = "";
+    const Ran refused = RunProgram(arguments);
+    EXPECT_EQ(refused.code, 2);
+    EXPECT_NE(refused.err.find((value == 1 ? "MODEL" : whole[value - 1]) + ": the name of the "), std::string::npos)
+        << refused.err;
+  }
+  EXPECT_FALSE(std::filesystem::exists(out));
   const Ran ran = RunProgram({"dump", model, "--in", write("e.safetensors", "ids", good, {1, 3}), "--out",
                               folder / "no/such/folder.safetensors"});
   EXPECT_NE(ran.code, 0);

@@ -23,6 +23,12 @@ boost::json::object Object(const std::string& text) {
   return value.is_object() ? value.get_object() : boost::json::object();
 }
 
+size_t Occurrences(const std::string& text, const std::string& of) {
+  size_t count = 0;
+  for (size_t at = text.find(of); at != std::string::npos; at = text.find(of, at + of.size())) ++count;
+  return count;
+}
+
 void ExpectRefused(const std::vector<std::string>& arguments, int code, const std::string& named,
                    const std::string& input = "") {
   const Ran ran = RunProgram(arguments, input);
@@ -165,7 +171,14 @@ TEST(Program, MissingAndBrokenModelsAreNamed) {
   for (const char* name : {"config.json", "generation_config.json", "model.safetensors"}) {
     std::filesystem::copy_file(kStarter + "/" + name, folder / name);
   }
-  ExpectRefused({"run", folder.path(), "upper cat"}, 1, "tokenizer.json");
+  ExpectRefused({"run", folder.path(), "upper cat"}, 1,
+                "dgemma run: " + folder.path() + "/tokenizer.json: open failed");
+  EXPECT_EQ(Occurrences(RunProgram({"run", folder.path(), "upper cat"}).err, folder.path()), 1U) << "named once";
+  std::filesystem::rename(folder / "config.json", folder / "kept");
+  std::ofstream(folder / "config.json") << "{";
+  ExpectRefused({"run", folder.path(), "upper cat"}, 1, "dgemma run: " + folder.path() + ": config.json: JSON: ");
+  ExpectRefused({"inspect", folder.path()}, 1, "dgemma inspect: " + folder.path() + ": config.json: JSON: ");
+  std::filesystem::rename(folder / "kept", folder / "config.json");
   std::filesystem::copy_file(kStarter + "/tokenizer.json", folder / "tokenizer.json");
   EXPECT_EQ(RunProgram({"run", folder.path(), "upper cat"}).out, "CAT\n");
   std::filesystem::resize_file(folder / "model.safetensors", 1'000'000);

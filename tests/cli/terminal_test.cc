@@ -166,6 +166,23 @@ TEST_F(OnTerminal, ControlDLeavesTheChat) {
   EXPECT_EQ(child.Wait(), 0);
 }
 
+// libedit takes 8 bytes for each cell, 34 GB here: such a window is read without it.
+TEST_F(OnTerminal, AWindowOfAbsurdSizeCostsNothing) {
+  const TemporaryFolder folder;
+  TerminalChild child({"run", "--slow", "0"}, {{"XDG_STATE_HOME", folder.path()}}, {.columns = 65'535, .rows = 65'535});
+  ASSERT_TRUE(child.Writes(">>> ")) << child.bytes();
+  child.Send("upper cat\r");
+  EXPECT_TRUE(child.Writes("CAT")) << child.bytes();
+  ASSERT_TRUE(child.Writes(">>> ")) << child.bytes();
+  child.Send("half a line");
+  ASSERT_TRUE(child.Writes("half a line"));
+  child.Send("\x03");
+  ASSERT_TRUE(child.Writes(">>> ")) << child.bytes();
+  child.Send("\x04");
+  EXPECT_EQ(child.Wait(), 0) << child.bytes();
+  EXPECT_LT(child.peak_bytes(), 1'000'000'000);
+}
+
 TEST_F(OnTerminal, HistoryComesBack) {
   const TemporaryFolder folder;
   for (const char* keys : {"upper cat\r", "\x10\r"}) {

@@ -126,12 +126,6 @@ TEST_F(CanvasTest, FeedsBackTheSoftEmbeddingsOfTheStepBefore) {
   EXPECT_EQ(soft_values_, std::vector<float>(12, 2.0f));
 }
 
-TEST_F(CanvasTest, GivenStartEmbeddingsAreUsedInTheFirstStep) {
-  Canvas canvas = NewCanvas();
-  canvas.GiveSoft();
-  EXPECT_EQ(canvas.soft().data, soft_values_.data());
-}
-
 TEST_F(CanvasTest, StopsWhenStableAndConfident) {
   Canvas canvas = NewCanvas();
   ASSERT_TRUE(Step(canvas, {1, 2, 3, 4}, {0.1f, 0.1f, 0.1f, 0.1f}));

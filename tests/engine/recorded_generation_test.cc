@@ -12,14 +12,6 @@
 namespace dgemma::test {
 namespace {
 
-struct Case {
-  std::string model;      // folder of the checkpoint
-  std::string recording;  // folder below it
-  TestBackend backend;
-};
-
-void PrintTo(const Case& c, std::ostream* out) { *out << c.model << "/" << c.recording << " " << Name(c.backend); }
-
 struct Options {
   GenerateOptions generate;
   int64_t canvases = 0;
@@ -46,7 +38,7 @@ Options ReadOptions(const std::string& path, int64_t canvas_rows) {
   return options;
 }
 
-class RecordedGenerationTest : public testing::TestWithParam<Case> {
+class RecordedGenerationTest : public testing::TestWithParam<RecordedCase> {
  protected:
   void SetUp() override {
     folder_ = GetParam().model + "/" + GetParam().recording + "/";
@@ -83,7 +75,7 @@ class RecordedGenerationTest : public testing::TestWithParam<Case> {
       caches[row]->Reset(static_cast<int64_t>(padding));
       noises.push_back(std::make_unique<RecordedNoise>(
           *RecordedNoise::Read(files, static_cast<int64_t>(row), config.canvas, config.vocab)));
-      soft.push_back(*loaded_.kernels->Allocate(config.canvas * config.width * 4));
+      soft.push_back(*loaded_.kernels->Allocate(SoftBytes(config)));
       comparers.push_back(
           std::make_unique<StepComparer>(golden, row, options.generate.steps, FirstEntropyBound(config)));
       GenerationPlan plan;
@@ -136,16 +128,11 @@ TEST_P(RecordedGenerationTest, GivenStartCanvas) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Float32, RecordedGenerationTest,
-                         testing::Values(Case{"alternating-f32", "golden", TestBackend::kRefF32},
-                                         Case{"alternating-f32", "golden", TestBackend::kCpu},
-                                         Case{"fivetoone-bf16", "golden-f32", TestBackend::kRefF32},
-                                         Case{"fivetoone-bf16", "golden-f32", TestBackend::kCpu}),
-                         [](const auto& instance) {
-                           std::string name =
-                               instance.param.model + "_" + instance.param.recording + "_" + Name(instance.param.backend);
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
+                         testing::Values(RecordedCase{"alternating-f32", "golden", TestBackend::kRefF32},
+                                         RecordedCase{"alternating-f32", "golden", TestBackend::kCpu},
+                                         RecordedCase{"fivetoone-bf16", "golden-f32", TestBackend::kRefF32},
+                                         RecordedCase{"fivetoone-bf16", "golden-f32", TestBackend::kCpu}),
+                         CaseName);
 
 }  // namespace
 }  // namespace dgemma::test

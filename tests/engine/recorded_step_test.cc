@@ -11,13 +11,6 @@
 namespace dgemma::test {
 namespace {
 
-struct Case {
-  std::string model, recording;
-  TestBackend backend;
-};
-
-void PrintTo(const Case& c, std::ostream* out) { *out << c.model << "/" << c.recording << " " << Name(c.backend); }
-
 /// Finds rows where a router's choice hangs on rounding: the last chosen and the first left-out score are within two units in the
 /// last place of bfloat16. Such a row may take another expert, which is another function, not a rounding error.
 class RouterTies final : public ForwardObserver {
@@ -46,7 +39,7 @@ class RouterTies final : public ForwardObserver {
   std::vector<bool> near_;
 };
 
-class RecordedStepTest : public testing::TestWithParam<Case> {};
+class RecordedStepTest : public testing::TestWithParam<RecordedCase> {};
 
 TEST_P(RecordedStepTest, LogitsOfEveryStepMatchAndArgmaxIsEqualBeyondTheBound) {
   const std::string folder = GetParam().model + "/" + GetParam().recording + "/";
@@ -150,20 +143,15 @@ TEST_P(RecordedStepTest, LogitsOfEveryStepMatchAndArgmaxIsEqualBeyondTheBound) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Transformers, RecordedStepTest,
-                         testing::Values(Case{"alternating-f32", "golden", TestBackend::kRefF32},
-                                         Case{"alternating-f32", "golden", TestBackend::kCpu},
-                                         Case{"fivetoone-bf16", "golden-f32", TestBackend::kRefF32},
-                                         Case{"fivetoone-bf16", "golden-f32", TestBackend::kCpu},
-                                         Case{"alternating-bf16", "golden", TestBackend::kRefBf16},
-                                         Case{"alternating-bf16", "golden", TestBackend::kCpu},
-                                         Case{"fivetoone-bf16", "golden", TestBackend::kRefBf16},
-                                         Case{"fivetoone-bf16", "golden", TestBackend::kCpu}),
-                         [](const auto& instance) {
-                           std::string name =
-                               instance.param.model + "_" + instance.param.recording + "_" + Name(instance.param.backend);
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
+                         testing::Values(RecordedCase{"alternating-f32", "golden", TestBackend::kRefF32},
+                                         RecordedCase{"alternating-f32", "golden", TestBackend::kCpu},
+                                         RecordedCase{"fivetoone-bf16", "golden-f32", TestBackend::kRefF32},
+                                         RecordedCase{"fivetoone-bf16", "golden-f32", TestBackend::kCpu},
+                                         RecordedCase{"alternating-bf16", "golden", TestBackend::kRefBf16},
+                                         RecordedCase{"alternating-bf16", "golden", TestBackend::kCpu},
+                                         RecordedCase{"fivetoone-bf16", "golden", TestBackend::kRefBf16},
+                                         RecordedCase{"fivetoone-bf16", "golden", TestBackend::kCpu}),
+                         CaseName);
 
 }  // namespace
 }  // namespace dgemma::test

@@ -131,6 +131,20 @@ TEST(SessionTest, CancellationAtEveryStepLeavesTheSessionUsable) {
   EXPECT_TRUE(whole == reference);
 }
 
+TEST(SessionTest, LoadingStopsAtTheNextTensor) {
+  std::stop_source stop;
+  EngineOptions options;
+  options.stop = stop.get_token();
+  int calls = 0;
+  options.progress = [&](const Progress&) {
+    if (++calls == 5) stop.request_stop();
+  };
+  const auto engine = Engine::Load(kStarter, options);
+  ASSERT_FALSE(engine);
+  EXPECT_EQ(engine.error(), (Status{StatusCode::kCancelled, kStarter + ": cancelled while loading"}));
+  EXPECT_EQ(calls, 5);
+}
+
 TEST(SessionTest, TheTokenLimitIsExact) {
   const auto engine = LoadStarter();
   const auto session = *engine->NewSession();
@@ -270,7 +284,7 @@ TEST(SessionTest, NeighboursInTheSamePassesDoNotChangeAByte) {
     std::vector<Story> stories;
     for (size_t i = 0; i < members.size(); ++i) {
       caches.push_back(*KvCache::Create(config, 512, 64, *loaded.kernels));
-      soft.push_back(*loaded.kernels->Allocate(config.canvas * config.width * 4));
+      soft.push_back(*loaded.kernels->Allocate(SoftBytes(config)));
       noises.push_back(std::make_unique<SeededNoise>(members[i], config.vocab));
     }
     for (size_t i = 0; i < members.size(); ++i) {

@@ -36,7 +36,7 @@ TEST_P(StarterRecordingTest, EveryStepIsThatOfTransformers) {
   const std::vector<int32_t> prompt = golden.Ids("prompt");
   StepComparer comparer(golden, 0, 48, FirstEntropyBound(config));
   KvCache cache = *KvCache::Create(config, 256, 64, *loaded.kernels);
-  Buffer soft = *loaded.kernels->Allocate(config.canvas * config.width * 4);
+  Buffer soft = *loaded.kernels->Allocate(SoftBytes(config));
   const auto runner = *PassRunner::Create(*loaded.model, 64 + config.canvas, 1);
   GenerationPlan plan;
   plan.model = loaded.model.get();
@@ -66,7 +66,8 @@ INSTANTIATE_TEST_SUITE_P(Cases, StarterRecordingTest,
                          testing::Combine(testing::Range(0, 5),
                                           testing::Values(TestBackend::kRefF32, TestBackend::kCpu)),
                          [](const auto& instance) {
-                           return fmt::format("case{}_{}", std::get<0>(instance.param), Name(std::get<1>(instance.param)));
+                           return fmt::format("case{}_{}", std::get<0>(instance.param),
+                                              Name(std::get<1>(instance.param)));
                          });
 
 TEST(StarterAccuracyTest, IsThatOfTransformersOnTheSamePrompts) {

@@ -227,13 +227,13 @@ TEST(ProjectQkv, AgreesWithRefAndWritesItsTargets) {
                                                 {{16, 8, 64}, 40, 32, true},
                                                 {{8, 1, 256}, 20, 32, false},
                                                 {{2, 1, 24}, 17, 12, true}}};
-  for (DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
+  for (const WeightType& type : AllTypes()) {
     for (const ProjectionCase& c : cases) {
       for (int64_t rows : {1, 7, 130}) {
         const int64_t size = c.shape.head_size, q_width = c.shape.heads * size, kv_width = c.shape.kv_heads * size;
         const float deviation = 1 / std::sqrt(static_cast<float>(c.width));
-        const Stored wq(dtype, 1, q_width, c.width, 1, deviation), wk(dtype, 1, kv_width, c.width, 2, deviation);
-        const Stored wv(dtype, 1, kv_width, c.width, 3, deviation), norm(dtype, 1, 1, size, 4);
+        const Stored wq(type, 1, q_width, c.width, 1, deviation), wk(type, 1, kv_width, c.width, 2, deviation);
+        const Stored wv(type, 1, kv_width, c.width, 3, deviation), norm(type.file, 1, 1, size, 4);
         const std::vector<float> a = Normals(rows * c.width, 5), angles = Normals(rows * c.pairs, 6, 3.0f);
         std::vector<float> cosines, sines;
         for (float angle : angles) {
@@ -241,9 +241,9 @@ TEST(ProjectQkv, AgreesWithRefAndWritesItsTargets) {
           sines.push_back(std::sin(angle));
         }
         OpCase op{
-            "project " + TypeName(dtype) + " rows " + std::to_string(rows) + " Q " + std::to_string(size), rows, 0, {}};
+            "project " + type.Name() + " rows " + std::to_string(rows) + " Q " + std::to_string(size), rows, 0, {}};
         // The norm divides by a head's root mean square, near 1 here; weights stay below 4; the rotation adds two terms.
-        op.bound = 8 * (SumBound(c.width, LargestRowNorm(a, c.width), static_cast<double>(deviation)) / 0.4 +
+        op.bound = 8 * (SumBound(c.width, LargestRowNorm(a, c.width), type.Walk() * static_cast<double>(deviation)) / 0.4 +
                         (std::sqrt(static_cast<double>(size)) + 8) * kEps *
                             std::min(5.0, std::sqrt(static_cast<double>(size))));
         op.run = [&](const OpRun& run) {

@@ -13,23 +13,26 @@ struct HeadShape {
   float deviation;  ///< of the hidden rows: larger makes sharper distributions
 };
 
-constexpr std::array<HeadShape, 8> kShapes = {{{1, 48, 160, 1.0f},
+constexpr std::array<HeadShape, 11> kShapes = {{{1, 48, 160, 1.0f},
                                                {2, 64, 512, 1.0f},
                                                {7, 33, 161, 3.0f},
                                                {255, 16, 512, 1.0f},
                                                {256, 48, 160, 2.0f},
                                                {257, 16, 2100, 1.0f},
                                                {13, 70, 5000, 8.0f},
-                                               {300, 24, 5000, 12.0f}}};
+                                               {300, 24, 5000, 12.0f},
+                                               {5, 1, 17, 1.0f},
+                                               {9, 3, 255, 1.0f},
+                                               {4, 255, 70, 1.0f}}};
 
-std::string Label(const std::string& op, DType dtype, const HeadShape& s) {
-  return op + " " + TypeName(dtype) + " rows " + std::to_string(s.rows) + " D " + std::to_string(s.width) + " V " +
+std::string Label(const std::string& op, const WeightType& type, const HeadShape& s) {
+  return op + " " + type.Name() + " rows " + std::to_string(s.rows) + " D " + std::to_string(s.width) + " V " +
          std::to_string(s.vocab);
 }
 
 /// Error of a logit: its sum, and 8 roundings of values up to 30 in the softcap and the division by the temperature.
-double LogitBound(const HeadShape& s, const std::vector<float>& hidden) {
-  return SumBound(s.width, LargestRowNorm(hidden, s.width), 0.5) + 8 * 30 * kEps;
+double LogitBound(const WeightType& type, const HeadShape& s, const std::vector<float>& hidden) {
+  return SumBound(s.width, LargestRowNorm(hidden, s.width), 0.5 * type.Walk()) + 8 * 30 * kEps;
 }
 
 HeadParams Params(const std::vector<float>& temperature) {
@@ -46,11 +49,11 @@ std::vector<float> Temperatures(int64_t begin, int64_t rows) {
 }
 
 TEST(Logits, AgreeWithRef) {
-  for (DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
+  for (const WeightType& type : AllTypes()) {
     for (const HeadShape& s : kShapes) {
-      const Stored table(dtype, 1, s.vocab, s.width, 1, 0.5f);
+      const Stored table(type, 1, s.vocab, s.width, 1, 0.5f);
       const std::vector<float> hidden = Normals(s.rows * s.width, 2, s.deviation);
-      CheckOp({Label("logits", dtype, s), s.rows, LogitBound(s, hidden), [&](const OpRun& run) {
+      CheckOp({Label("logits", type, s), s.rows, LogitBound(type, s, hidden), [&](const OpRun& run) {
                  Rows out(run.rows, s.vocab);
                  run.kernels.Logits(run.Input(hidden, s.width).view, Packed(run.kernels, table), 30.0f, out.view);
                  return out;
@@ -60,14 +63,14 @@ TEST(Logits, AgreeWithRef) {
 }
 
 TEST(Denoise, AgreesWithRefOnStatisticsAndSoftEmbedding) {
-  for (DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
+  for (const WeightType& type : AllTypes()) {
     for (const HeadShape& s : kShapes) {
-      const Stored table(dtype, 1, s.vocab, s.width, 1, 0.5f);
+      const Stored table(type, 1, s.vocab, s.width, 1, 0.5f);
       const std::vector<float> hidden = Normals(s.rows * s.width, 2, s.deviation);
-      OpCase op{Label("denoise", dtype, s), s.rows, 0, {}};
+      OpCase op{Label("denoise", type, s), s.rows, 0, {}};
       // A probability's relative error is twice that of its tempered logit; entropies (at most ln V) and embeddings (at most
       // 5 deviations times the scale) move by that share, and sums over the vocabulary add their own rounding.
-      const double logit = LogitBound(s, hidden) / 0.4;
+      const double logit = LogitBound(type, s, hidden) / 0.4;
       op.bound = (2 * logit + kEps * std::sqrt(static_cast<double>(s.vocab))) * std::log(static_cast<double>(s.vocab));
       op.run = [&](const OpRun& run) {
         const std::vector<float> temperature = Temperatures(run.begin, run.rows);
@@ -94,9 +97,9 @@ TEST(Denoise, AgreesWithRefOnStatisticsAndSoftEmbedding) {
 }
 
 TEST(Sample, PicksTheIdsOfRefForTheSameUniforms) {
-  for (DType dtype : {DType::kF32, DType::kBF16}) {
+  for (const WeightType& type : AllTypes()) {
     for (const HeadShape& s : kShapes) {
-      const Stored table(dtype, 1, s.vocab, s.width, 1, 0.5f);
+      const Stored table(type, 1, s.vocab, s.width, 1, 0.5f);
       const Rows hidden(s.rows, s.width, Normals(s.rows * s.width, 2, s.deviation));
       const std::vector<float> temperature = Temperatures(0, s.rows);
       std::vector<int32_t> picked;
@@ -119,7 +122,7 @@ TEST(Sample, PicksTheIdsOfRefForTheSameUniforms) {
         return ids;
       };
       const std::vector<int32_t> ids = sample(*Cpu());
-      EXPECT_EQ(ids, sample(*Ref())) << Label("sample", dtype, s);
+      EXPECT_EQ(ids, sample(*Ref())) << Label("sample", type, s);
       EXPECT_EQ(ids, sample(*Cpu(2)));
       EXPECT_EQ(ids, sample(*Cpu(4)));
     }
@@ -160,19 +163,21 @@ TEST(Denoise, NamesTheLowestOfEqualLogits) {
 }
 
 TEST(SoftEmbed, AgreesWithRefAndTakesMinusInfinityAsImpossible) {
-  for (const HeadShape& s : kShapes) {
-    const Stored table(DType::kBF16, 1, s.vocab, s.width, 1, 0.5f);
-    std::vector<float> logits = Normals(s.rows * s.vocab, 2, 2.0f * s.deviation);
-    for (size_t i = 0; i < logits.size(); i += 5) logits[i] = -std::numeric_limits<float>::infinity();
-    for (int64_t id = 0; id < s.vocab - 1; ++id)
-      logits[static_cast<size_t>(id)] = -std::numeric_limits<float>::infinity();
-    logits[static_cast<size_t>(s.vocab - 1)] = 1.0f;  // the first row allows one id only
-    const double bound = (8 + std::sqrt(static_cast<double>(s.vocab))) * kEps * 4 * 3;
-    CheckOp({Label("soft embed", DType::kBF16, s), s.rows, bound, [&](const OpRun& run) {
-               Rows soft(run.rows, s.width);
-               run.kernels.SoftEmbed(run.Input(logits, s.vocab).view, Packed(run.kernels, table), 1.5f, soft.view);
-               return soft;
-             }});
+  for (const WeightType& type : AllTypes()) {
+    for (const HeadShape& s : kShapes) {
+      const Stored table(type, 1, s.vocab, s.width, 1, 0.5f);
+      std::vector<float> logits = Normals(s.rows * s.vocab, 2, 2.0f * s.deviation);
+      for (size_t i = 0; i < logits.size(); i += 5) logits[i] = -std::numeric_limits<float>::infinity();
+      for (int64_t id = 0; id < s.vocab - 1; ++id)
+        logits[static_cast<size_t>(id)] = -std::numeric_limits<float>::infinity();
+      logits[static_cast<size_t>(s.vocab - 1)] = 1.0f;  // the first row allows one id only
+      const double bound = (8 + std::sqrt(static_cast<double>(s.vocab))) * kEps * 4 * 3;
+      CheckOp({Label("soft embed", type, s), s.rows, bound, [&](const OpRun& run) {
+                 Rows soft(run.rows, s.width);
+                 run.kernels.SoftEmbed(run.Input(logits, s.vocab).view, Packed(run.kernels, table), 1.5f, soft.view);
+                 return soft;
+               }});
+    }
   }
 }
 

@@ -8,20 +8,19 @@
 namespace dgemma::test {
 namespace {
 
-constexpr std::array<DType, 3> kTypes = {DType::kF32, DType::kBF16, DType::kF16};
 constexpr std::array<int64_t, 6> kRowCounts = {1, 2, 7, 255, 256, 257};
 
-std::string Label(const std::string& op, DType dtype, std::initializer_list<int64_t> sizes) {
-  std::string label = op + " " + TypeName(dtype);
+std::string Label(const std::string& op, const WeightType& type, std::initializer_list<int64_t> sizes) {
+  std::string label = op + " " + type.Name();
   for (int64_t size : sizes) label += " " + std::to_string(size);
   return label;
 }
 
-void CheckLinear(DType dtype, int64_t rows, int64_t in, int64_t out) {
-  const Stored w(dtype, 1, out, in, 7, UnitDeviation(in));
+void CheckLinear(const WeightType& type, int64_t rows, int64_t in, int64_t out) {
+  const Stored w(type, 1, out, in, 7, UnitDeviation(in));
   const std::vector<float> x = Normals(rows * in, 8);
-  OpCase op{Label("linear", dtype, {rows, in, out}), rows, 0, {}};
-  op.bound = SumBound(in, LargestRowNorm(x, in), static_cast<double>(UnitDeviation(in)));
+  OpCase op{Label("linear", type, {rows, in, out}), rows, 0, {}};
+  op.bound = SumBound(in, LargestRowNorm(x, in), type.Walk() * static_cast<double>(UnitDeviation(in)));
   op.run = [&](const OpRun& run) {
     Rows y(run.rows, out);
     run.kernels.Linear(run.Input(x, in).view, Packed(run.kernels, w), y.view);
@@ -31,25 +30,28 @@ void CheckLinear(DType dtype, int64_t rows, int64_t in, int64_t out) {
 }
 
 TEST(Linear, AgreesWithRefOnEveryRowCountAndType) {
-  for (DType dtype : kTypes) {
-    for (int64_t rows : kRowCounts) CheckLinear(dtype, rows, 48, 40);
+  for (const WeightType& type : AllTypes()) {
+    for (int64_t rows : kRowCounts) CheckLinear(type, rows, 48, 40);
   }
 }
 
 TEST(Linear, AgreesWithRefOnDepthsAndWidthsThatFitNoTile) {
-  for (DType dtype : kTypes) {
-    for (int64_t in : {1, 3, 17, 255, 257, 513}) CheckLinear(dtype, 13, in, 37);
-    for (int64_t out : {1, 15, 16, 17, 63, 65, 130}) CheckLinear(dtype, 9, 50, out);
+  for (const WeightType& type : AllTypes()) {
+    for (int64_t in : {1, 3, 17, 33, 70, 255, 257, 513}) CheckLinear(type, 13, in, 37);
+    for (int64_t out : {1, 3, 15, 16, 17, 33, 63, 65, 70, 130, 255}) CheckLinear(type, 9, 50, out);
   }
   for (int64_t rows : {3, 4, 5, 6, 8, 11, 12, 14, 25, 289, 600}) CheckLinear(DType::kF32, rows, 31, 35);
   for (int64_t rows : {3, 4, 5, 6, 8, 11, 12, 14, 25}) CheckLinear(DType::kBF16, rows, 31, 83);
+  for (const WeightType& type : {kGroupedTypes[0], kGroupedTypes[6]}) {
+    for (int64_t rows : {3, 4, 5, 6, 8, 11, 12, 14, 25, 289, 600}) CheckLinear(type, rows, 70, 83);
+  }
 }
 
 TEST(Embed, GivesTheScaledRowsOfTheTableExactly) {
-  for (DType dtype : kTypes) {
-    for (int64_t width : {1, 33, 48}) {
-      const Stored table(dtype, 1, 160, width, 3);
-      OpCase op{Label("embed", dtype, {160, width}), 257, 0, {}};
+  for (const WeightType& type : AllTypes()) {
+    for (int64_t width : {1, 3, 17, 33, 48, 70, 255}) {
+      const Stored table(type, 1, 160, width, 3);
+      OpCase op{Label("embed", type, {160, width}), 257, 0, {}};
       op.run = [&](const OpRun& run) {
         std::vector<int32_t> ids;
         for (int64_t row = 0; row < run.rows; ++row) ids.push_back(static_cast<int32_t>((run.begin + row) * 37 % 160));
@@ -100,13 +102,22 @@ TEST(Norms, AgreeWithRefWithAndWithoutWeights) {
   }
 }
 
-void CheckGatedMlp(DType dtype, int64_t rows, int64_t width, int64_t hidden) {
-  const Stored gate(dtype, 1, hidden, width, 1, UnitDeviation(width)),
-      up(dtype, 1, hidden, width, 2, UnitDeviation(width));
-  const Stored down(dtype, 1, width, hidden, 3, UnitDeviation(hidden));
+struct MlpTypes {
+  WeightType gate, up, down;
+};
+
+void CheckGatedMlp(const MlpTypes& types, int64_t rows, int64_t width, int64_t hidden) {
+  const Stored gate(types.gate, 1, hidden, width, 1, UnitDeviation(width)),
+      up(types.up, 1, hidden, width, 2, UnitDeviation(width));
+  const Stored down(types.down, 1, width, hidden, 3, UnitDeviation(hidden));
   const std::vector<float> x = Normals(rows * width, 4);
-  OpCase op{Label("gated mlp", dtype, {rows, width, hidden}), rows, 0, {}};
-  op.bound = GatedBound(width, hidden, LargestRowNorm(x, width));
+  Rows gates(rows, hidden), ups(rows, hidden);
+  Ref()->Linear(Rows(rows, width, x).view, Packed(*Ref(), gate), gates.view);
+  Ref()->Linear(Rows(rows, width, x).view, Packed(*Ref(), up), ups.view);
+  OpCase op{Label("gated mlp", types.down, {rows, width, hidden}), rows, 0, {}};
+  op.bound = GatedBound(width, hidden, LargestRowNorm(x, width)) *
+                 std::max({types.gate.Walk(), types.up.Walk(), types.down.Walk()}) +
+             CodeStep(types.down, LargestGated(gates.view, ups.view), down.Largest());
   op.run = [&](const OpRun& run) {
     Rows out(run.rows, width);
     const MlpWeights w{Packed(run.kernels, gate), Packed(run.kernels, up), Packed(run.kernels, down)};
@@ -117,10 +128,18 @@ void CheckGatedMlp(DType dtype, int64_t rows, int64_t width, int64_t hidden) {
 }
 
 TEST(GatedMlp, AgreesWithRef) {
-  for (DType dtype : kTypes) {
-    for (int64_t rows : kRowCounts) CheckGatedMlp(dtype, rows, 48, 40);
-    CheckGatedMlp(dtype, 19, 33, 131);
+  for (const WeightType& type : AllTypes()) {
+    for (int64_t rows : kRowCounts) CheckGatedMlp({type, type, type}, rows, 48, 40);
+    CheckGatedMlp({type, type, type}, 19, 33, 131);
+    CheckGatedMlp({type, type, type}, 5, 3, 17);
+    CheckGatedMlp({type, type, type}, 3, 255, 70);
   }
+}
+
+TEST(GatedMlp, TakesMatricesOfDifferentFormats) {
+  const WeightType plain = DType::kF32, int8 = kGroupedTypes[0], int4 = kGroupedTypes[6];
+  for (const MlpTypes& types : {MlpTypes{plain, int8, plain}, {int4, plain, int8}, {int8, int4, DType::kBF16}, {plain, plain, int4}})
+    CheckGatedMlp(types, 13, 70, 33);
 }
 
 TEST(JoinBranches, AgreesWithRef) {

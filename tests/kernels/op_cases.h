@@ -4,9 +4,12 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
+#include <typeindex>
 #include <vector>
 
 #include "kernels/kernels.h"
@@ -15,6 +18,34 @@ namespace dgemma::test {
 
 /// Float32 rounding unit: every bound is a multiple of it.
 inline constexpr double kEps = 0x1p-24;
+
+/// What a test weight is: its type in a file and the format it computes in.
+struct WeightType {
+  constexpr WeightType(DType dtype)  // NOLINT(google-explicit-constructor): plain weights are named by their file type
+      : file(dtype), format(dtype == DType::kBF16 ? kBfloat16 : kFloat32) {}
+  constexpr WeightType(DType dtype, const WeightFormat& compute) : file(dtype), format(compute) {}
+
+  std::string Name() const;
+  /// Deviations that partial sums of a product with these weights walk by: with minima, scale * code and min are added apart, and
+  /// min lies up to three deviations away from zero.
+  double Walk() const { return format.has_min ? 3 : 1; }
+
+  DType file;
+  WeightFormat format;
+};
+
+inline constexpr std::array<WeightType, 3> kPlainTypes = {DType::kF32, DType::kBF16, DType::kF16};
+/// Both kinds, all sizes of groups, with and without minima.
+inline constexpr std::array<WeightType, 8> kGroupedTypes = {{{DType::kF32, {WeightKind::kInt8, 16, false}},
+                                                             {DType::kBF16, {WeightKind::kInt8, 32, false}},
+                                                             {DType::kF32, {WeightKind::kInt8, 64, false}},
+                                                             {DType::kF32, {WeightKind::kInt8, 32, true}},
+                                                             {DType::kF16, {WeightKind::kInt4, 32, false}},
+                                                             {DType::kF32, {WeightKind::kInt4, 64, false}},
+                                                             {DType::kF32, {WeightKind::kInt4, 32, true}},
+                                                             {DType::kF32, {WeightKind::kInt4, 16, true}}}};
+/// The plain ones, then the grouped ones.
+std::vector<WeightType> AllTypes();
 
 std::unique_ptr<Kernels> Ref();
 std::unique_ptr<Kernels> Cpu(int threads = 1);
@@ -33,12 +64,17 @@ struct Rows {
 
 /// A tensor as in a file, with its bytes.
 struct Stored {
-  Stored(DType dtype, int64_t count, int64_t rows, int64_t cols, uint32_t seed, float deviation = 1.0f);
+  Stored(const WeightType& type, int64_t count, int64_t rows, int64_t cols, uint32_t seed, float deviation = 1.0f);
+  /// Largest magnitude of the weights it computes with.
+  double Largest() const;
 
   std::vector<std::byte> bytes;
   StoredTensor tensor;
+  WeightFormat format;
+  mutable std::map<std::type_index, Weight> packed;  ///< by backend: quantising costs more than most tests
 };
 
+/// The weight in its compute format. Packed once for all backends of one type.
 Weight Packed(Kernels& kernels, const Stored& stored);
 Weight PackedVector(Kernels& kernels, const Stored& stored);
 
@@ -77,9 +113,13 @@ double SumBound(int64_t depth, double x_norm, double w_deviation);
 /// Bound of Down(gelu(x Gate) * (x Up)): hidden values reach four deviations squared and carry the errors of both sums and the
 /// activation's 8 eps; the second product averages them out.
 double GatedBound(int64_t width, int64_t hidden, double x_norm);
+/// Where the activations of a product with groups come from an earlier product, the backends' rounding errors may put a code on
+/// either side of a boundary: one step of its row, largest / 127, times the weight it meets. The errors are some 2^-14 of a step,
+/// so that two such codes in one row are out of reach of these tests.
+double CodeStep(const WeightType& type, double largest_activation, double largest_weight);
+/// Largest |gelu(gate) * up|: the activations of the second product.
+double LargestGated(Matrix gate, Matrix up);
 /// Deviation of test weights that keeps the size of values: 1 / sqrt(inputs).
 float UnitDeviation(int64_t inputs);
-
-std::string TypeName(DType dtype);
 
 }  // namespace dgemma::test

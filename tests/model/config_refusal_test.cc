@@ -116,6 +116,14 @@ INSTANTIATE_TEST_SUITE_P(
                 "text_config.rope_parameters.full_attention.partial_rotary_factor: must be a number in"},
         Refusal{"StopToken", "eos_token_id", "[262144]", "eos_token_id: must be token ids in 0..262143"},
         Refusal{"ImageToken", "image_token_id", "-1", "image_token_id: -1 is out of range"},
+        Refusal{"ImagePastTheVocabulary", "image_token_id", "262144",
+                "image_token_id: 262144 is out of range (0..262143)"},
+        Refusal{"ImageBegin", "boi_token_id", "262144", "boi_token_id: 262144 is out of range (0..262143)"},
+        Refusal{"ImageEnd", "eoi_token_id", "262144", "eoi_token_id: 262144 is out of range (0..262143)"},
+        Refusal{"Start", "text_config.bos_token_id", "262144",
+                "text_config.bos_token_id: 262144 is out of range (0..262143)"},
+        Refusal{"Padding", "text_config.pad_token_id", "262144",
+                "text_config.pad_token_id: 262144 is out of range (0..262143)"},
         Refusal{"VisionLayers", "vision_config.num_hidden_layers", "1025",
                 "vision_config.num_hidden_layers: 1025 is out of range"},
         Refusal{"VisionPatch", "vision_config.patch_size", "100000",
@@ -194,33 +202,35 @@ TEST(ConfigRefusals, LayerTypesOfAnotherKind) {
 TEST(ConfigRefusals, TextsThatAreNoObject) {
   for (const char* text : {"", "[]", "3", "{", "{\"model_type\": NaN}", "{\"a\":1,\"a\":2}"}) {
     EXPECT_FALSE(ParseConfig(text)) << text;
-    EXPECT_FALSE(ParseGenerationConfig(text)) << text;
+    EXPECT_FALSE(ParseGenerationConfig(text, 160)) << text;
   }
 }
 
 class GenerationRefusal : public testing::TestWithParam<Refusal> {};
 
 TEST_P(GenerationRefusal, NamesTheFieldAndTheRule) {
-  const auto config = ParseGenerationConfig(Changed({}, GetParam().path, GetParam().value));
+  const auto config = ParseGenerationConfig(Changed({}, GetParam().path, GetParam().value), 107);
   ASSERT_FALSE(config);
   ExpectRefused(config.error(), GetParam());
 }
 
 INSTANTIATE_TEST_SUITE_P(
     Rules, GenerationRefusal,
-    testing::Values(Refusal{"Sampler", "sampler_config._cls_name", R"("ConfidenceSampler")",
-                            "sampler_config._cls_name: only EntropyBoundSamplerConfig is supported", kUnsupported},
-                    Refusal{"SamplerKind", "sampler_config", "3", "sampler_config: must be an object"},
-                    Refusal{"NoSteps", "max_denoising_steps", "0", "max_denoising_steps: 0 is out of range (1..4096)"},
-                    Refusal{"ManySteps", "max_denoising_steps", "4097", "max_denoising_steps: 4097 is out of range"},
-                    Refusal{"HalfAStep", "max_denoising_steps", "1.5", "max_denoising_steps: must be an integer"},
-                    Refusal{"NoTokens", "max_new_tokens", "0", "max_new_tokens: 0 is out of range"},
-                    Refusal{"NegativeTemperature", "t_min", "-0.1", "t_min: must be a number in"},
-                    Refusal{"Bound", "sampler_config.entropy_bound", "0",
-                            "sampler_config.entropy_bound: must be a number in"},
-                    Refusal{"Stability", "stability_threshold", "-1", "stability_threshold: -1 is out of range"},
-                    Refusal{"Confidence", "confidence_threshold", "-1", "confidence_threshold: must be a number in"},
-                    Refusal{"StopTokens", "eos_token_id", "[1, -1]", "eos_token_id: must be token ids in"}),
+    testing::Values(
+        Refusal{"Sampler", "sampler_config._cls_name", R"("ConfidenceSampler")",
+                "sampler_config._cls_name: only EntropyBoundSamplerConfig is supported", kUnsupported},
+        Refusal{"SamplerKind", "sampler_config", "3", "sampler_config: must be an object"},
+        Refusal{"NoSteps", "max_denoising_steps", "0", "max_denoising_steps: 0 is out of range (1..4096)"},
+        Refusal{"ManySteps", "max_denoising_steps", "4097", "max_denoising_steps: 4097 is out of range"},
+        Refusal{"HalfAStep", "max_denoising_steps", "1.5", "max_denoising_steps: must be an integer"},
+        Refusal{"NoTokens", "max_new_tokens", "0", "max_new_tokens: 0 is out of range"},
+        Refusal{"NegativeTemperature", "t_min", "-0.1", "t_min: must be a number in"},
+        Refusal{"Bound", "sampler_config.entropy_bound", "0", "sampler_config.entropy_bound: must be a number in"},
+        Refusal{"Stability", "stability_threshold", "-1", "stability_threshold: -1 is out of range"},
+        Refusal{"Confidence", "confidence_threshold", "-1", "confidence_threshold: must be a number in"},
+        Refusal{"StopTokens", "eos_token_id", "[1, -1]", "eos_token_id: must be token ids in 0..106"},
+        Refusal{"StopTokenPastTheVocabulary", "eos_token_id", "[1, 107]", "eos_token_id: must be token ids in 0..106"},
+        Refusal{"Padding", "pad_token_id", "107", "pad_token_id: 107 is out of range (0..106)"}),
     CaseName);
 
 TEST(HostileSizes, ManyStopTokensAreRefused) {

@@ -103,6 +103,14 @@ TEST(Config, AbsentFieldsTakeTheClassDefaults) {
   EXPECT_EQ(config, expected);
 }
 
+// Transformers writes the ids of images into every config.json. Without vision nothing is ever looked up by them.
+TEST(Config, IdsOfImagesMayLieOutsideTheVocabularyWithoutVision) {
+  const auto small = boost::json::parse(Changed(MinimalJson(), "text_config.vocab_size", "160")).as_object();
+  EXPECT_EQ(Parsed(boost::json::serialize(small)).image_token, 258'880) << "class default";
+  EXPECT_EQ(Parsed(Changed(small, "image_token_id", "300")).image_token, 300);
+  EXPECT_EQ(Parsed(Changed(small, "vision_config", "{}")).image_token, 258'880) << "class default";
+}
+
 TEST(Config, NullIsAbsent) {
   const Config minimal = Parsed(boost::json::serialize(MinimalJson()));
   for (const char* field : {"text_config.hidden_size", "text_config.layer_types", "text_config.rope_parameters",
@@ -164,7 +172,8 @@ TEST(Config, TheModelsOfThisRepositoryParse) {
 TEST(GenerationConfigText, ReadsTheReleasedValues) {
   const auto config = ParseGenerationConfig(R"({"max_new_tokens": 256, "max_denoising_steps": 48,
     "sampler_config": {"_cls_name": "EntropyBoundSamplerConfig", "entropy_bound": 0.1}, "t_min": 0.4, "t_max": 0.8,
-    "stability_threshold": 1, "confidence_threshold": 0.005, "eos_token_id": [1, 106, 50], "pad_token_id": 0})");
+    "stability_threshold": 1, "confidence_threshold": 0.005, "eos_token_id": [1, 106, 50], "pad_token_id": 0})",
+                                            107);
   ASSERT_TRUE(config) << config.error().message;
   EXPECT_EQ(config->max_new_tokens, 256);
   EXPECT_EQ(config->steps, 48);
@@ -179,12 +188,12 @@ TEST(GenerationConfigText, ReadsTheReleasedValues) {
 
 TEST(GenerationConfigText, AbsentAndNullStayEmpty) {
   for (const std::string& text : {std::string("{}"), Source("tests/golden/alternating-f32/generation_config.json")}) {
-    const auto config = ParseGenerationConfig(text);
+    const auto config = ParseGenerationConfig(text, 160);
     ASSERT_TRUE(config) << text;
     EXPECT_FALSE(config->max_new_tokens || config->steps || config->entropy_bound || config->t_min || config->t_max ||
                  config->stability || config->confidence || config->eos_tokens);
   }
-  const auto starter = ParseGenerationConfig(Source("models/starter/generation_config.json"));
+  const auto starter = ParseGenerationConfig(Source("models/starter/generation_config.json"), 512);
   ASSERT_TRUE(starter);
   EXPECT_EQ(starter->max_new_tokens, 48);
 }

@@ -8,14 +8,6 @@
 namespace dgemma::test {
 namespace {
 
-struct Case {
-  std::string model;      // folder of the checkpoint
-  std::string recording;  // folder below it
-  TestBackend backend;
-};
-
-void PrintTo(const Case& c, std::ostream* out) { *out << c.model << "/" << c.recording << " " << Name(c.backend); }
-
 /// Operations in sequence inside one layer, counted in forward.cc (norms, products, sums).
 constexpr double kOperationsPerLayer = 16;
 
@@ -51,7 +43,7 @@ class Comparer final : public ForwardObserver {
   double unit_;
 };
 
-class ForwardTest : public testing::TestWithParam<Case> {
+class ForwardTest : public testing::TestWithParam<RecordedCase> {
  protected:
   void SetUp() override {
     if (!HasGolden(GetParam().model + "/" + GetParam().recording)) GTEST_SKIP() << "no recording";
@@ -206,18 +198,13 @@ TEST_P(ForwardTest, SequencesOfUnequalLengthInOnePassMatchThePaddedBatch) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Transformers, ForwardTest,
-                         testing::Values(Case{"alternating-f32", "golden", TestBackend::kRefF32},
-                                         Case{"alternating-f32", "golden", TestBackend::kCpu},
-                                         Case{"fivetoone-bf16", "golden-f32", TestBackend::kRefF32},
-                                         Case{"fivetoone-bf16", "golden-f32", TestBackend::kCpu},
-                                         Case{"alternating-bf16", "golden", TestBackend::kRefBf16},
-                                         Case{"fivetoone-bf16", "golden", TestBackend::kRefBf16}),
-                         [](const auto& instance) {
-                           std::string name =
-                               instance.param.model + "_" + instance.param.recording + "_" + Name(instance.param.backend);
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
+                         testing::Values(RecordedCase{"alternating-f32", "golden", TestBackend::kRefF32},
+                                         RecordedCase{"alternating-f32", "golden", TestBackend::kCpu},
+                                         RecordedCase{"fivetoone-bf16", "golden-f32", TestBackend::kRefF32},
+                                         RecordedCase{"fivetoone-bf16", "golden-f32", TestBackend::kCpu},
+                                         RecordedCase{"alternating-bf16", "golden", TestBackend::kRefBf16},
+                                         RecordedCase{"fivetoone-bf16", "golden", TestBackend::kRefBf16}),
+                         CaseName);
 
 }  // namespace
 }  // namespace dgemma::test

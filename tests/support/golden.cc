@@ -1,14 +1,24 @@
 // See golden.h.
 #include "support/golden.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
-#include <cstring>
 #include <filesystem>
+#include <stdexcept>
 
-#include "tensor/stored.h"
+#include "engine/replay.h"
 
 namespace dgemma::test {
+namespace {
+
+template <typename T>
+T Value(Result<T> result) {
+  if (!result) throw std::runtime_error(result.error().message);
+  return *std::move(result);
+}
+
+}  // namespace
 
 std::string GoldenRoot() {
   const char* other = std::getenv("DGEMMA_GOLDEN");
@@ -18,48 +28,22 @@ std::string GoldenRoot() {
 bool HasGolden(const std::string& path) { return std::filesystem::exists(GoldenRoot() + "/" + path); }
 
 Golden::Golden(const std::string& path) {
-  auto opened = OpenSafetensors(GoldenRoot() + "/" + path);
-  if (!opened) throw std::runtime_error(opened.error().message);
-  files_ = std::make_shared<CheckpointFiles>(*opened);
+  files_ = std::make_shared<CheckpointFiles>(Value(OpenSafetensors(GoldenRoot() + "/" + path)));
 }
 
-std::vector<float> Golden::Floats(const std::string& name) const {
-  const auto tensor = files_->Tensor(name);
-  if (!tensor) throw std::runtime_error(tensor.error().message);
-  int64_t values = 1;
-  for (uint64_t size : tensor->shape) values *= static_cast<int64_t>(size);
-  std::vector<float> out(static_cast<size_t>(values));
-  if (tensor->dtype == DType::kU8) {
-    for (size_t i = 0; i < out.size(); ++i) out[i] = static_cast<float>(tensor->bytes[i]);
-  } else {
-    ReadRow({tensor->dtype, 1, 1, values, tensor->bytes}, 0, 0, out.data());
-  }
-  return out;
-}
+std::vector<float> Golden::Floats(const std::string& name) const { return Value(ReadNumbers(Tensor(name))); }
 
 std::vector<int32_t> Golden::Ids(const std::string& name) const {
-  const auto tensor = files_->Tensor(name);
-  if (!tensor) throw std::runtime_error(tensor.error().message);
-  if (tensor->dtype == DType::kU8) {
-    std::vector<int32_t> out;
-    for (std::byte b : tensor->bytes) out.push_back(static_cast<int32_t>(b));
-    return out;
-  }
-  if (tensor->dtype == DType::kI32) {
-    std::vector<int32_t> out(tensor->bytes.size() / 4);
-    std::memcpy(out.data(), tensor->bytes.data(), tensor->bytes.size());
-    return out;
-  }
-  std::vector<int64_t> wide(tensor->bytes.size() / 8);
-  std::memcpy(wide.data(), tensor->bytes.data(), tensor->bytes.size());
+  const std::vector<int64_t> wide = Value(ReadIntegers(Tensor(name)));
   return {wide.begin(), wide.end()};
 }
 
 std::vector<uint64_t> Golden::Shape(const std::string& name) const {
-  const auto tensor = files_->Tensor(name);
-  if (!tensor) throw std::runtime_error(tensor.error().message);
-  return {tensor->shape.begin(), tensor->shape.end()};
+  const TensorBytes tensor = Tensor(name);
+  return {tensor.shape.begin(), tensor.shape.end()};
 }
+
+TensorBytes Golden::Tensor(const std::string& name) const { return Value(files_->Tensor(name)); }
 
 const char* Name(TestBackend backend) {
   switch (backend) {
@@ -73,19 +57,24 @@ const char* Name(TestBackend backend) {
   return "";
 }
 
+void PrintTo(const RecordedCase& c, std::ostream* out) {
+  *out << c.model << "/" << c.recording << " " << Name(c.backend);
+}
+
+std::string CaseName(const testing::TestParamInfo<RecordedCase>& info) {
+  std::string name = info.param.model + "_" + info.param.recording + "_" + Name(info.param.backend);
+  std::ranges::replace(name, '-', '_');
+  return name;
+}
+
 TestModel TestModel::Load(const std::string& folder, TestBackend backend, int threads) {
   EngineOptions options;
   options.threads = threads;
   options.backend = backend == TestBackend::kCpu       ? Backend::kCpu
                     : backend == TestBackend::kRefBf16 ? Backend::kReferenceBf16
                                                        : Backend::kReference;
-  const auto files = OpenCheckpoint(folder);
-  if (!files) throw std::runtime_error(files.error().message);
-  auto config = ReadConfig(*files);
-  if (!config) throw std::runtime_error(config.error().message);
-  auto loaded = LoadModel(*files, *std::move(config), options);
-  if (!loaded) throw std::runtime_error(loaded.error().message);
-  return {*std::move(loaded)};
+  const CheckpointFiles files = Value(OpenCheckpoint(folder));
+  return {Value(LoadModel(files, Value(ReadConfig(files)), options))};
 }
 
 void ExpectClose(const std::vector<float>& actual, const std::vector<float>& expected, const ErrorBound& bound,

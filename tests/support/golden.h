@@ -22,6 +22,8 @@ class Golden {
   std::vector<uint64_t> Shape(const std::string& name) const;
 
  private:
+  TensorBytes Tensor(const std::string& name) const;
+
   std::shared_ptr<CheckpointFiles> files_;
 };
 
@@ -30,6 +32,16 @@ bool HasGolden(const std::string& path);
 
 enum class TestBackend { kRefF32, kRefBf16, kCpu };
 const char* Name(TestBackend backend);
+
+/// What tests are repeated for: a checkpoint, one of its folders of recordings, and how dgemma computes.
+struct RecordedCase {
+  std::string model;      // folder of the checkpoint
+  std::string recording;  // folder below it
+  TestBackend backend;
+};
+void PrintTo(const RecordedCase& c, std::ostream* out);
+/// The case in the name of a test: "alternating_f32_golden_cpu".
+std::string CaseName(const testing::TestParamInfo<RecordedCase>& info);
 
 /// A loaded model with its kernels; the folder may be a golden one or models/starter. Throws when it cannot be loaded.
 struct TestModel : LoadedModel {

@@ -218,9 +218,14 @@ void CpuKernels::ProjectQkv(Matrix a, const QkvWeights& w, const QkvShape& shape
   float* memory = kv_.Floats(2 * a.rows * stride);
   const Matrix k{memory, a.rows, kv_width, stride}, v{memory + a.rows * stride, a.rows, kv_width, stride};
   linear_jobs_.clear();
-  linear_jobs_.push_back({a, PackedMatrix(w.q, 0), q});
-  linear_jobs_.push_back({a, PackedMatrix(w.k, 0), k});
-  if (w.v.present()) linear_jobs_.push_back({a, PackedMatrix(w.v, 0), v});
+  const Weight* grouped = &w.q;  // one of those that need codes, if any does
+  for (const Weight* weight : {&w.k, &w.v}) {
+    if (weight->format.grouped()) grouped = weight;
+  }
+  const ProductInput input = Input(a, *grouped, codes_);
+  linear_jobs_.push_back({input, PackedMatrix(w.q, 0), q});
+  linear_jobs_.push_back({input, PackedMatrix(w.k, 0), k});
+  if (w.v.present()) linear_jobs_.push_back({input, PackedMatrix(w.v, 0), v});
   RunLinear(linear_jobs_);
   auto finish = [&](int64_t row) {
     const float* raw_value = w.v.present() ? v.Row(row) : k.Row(row);

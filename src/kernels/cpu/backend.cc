@@ -15,7 +15,7 @@ namespace dgemma {
 std::unique_ptr<Kernels> MakeCpuKernels(const CpuOptions& options) { return std::make_unique<CpuKernels>(options); }
 
 CpuKernels::CpuKernels(const CpuOptions& options)
-    : options_(options), product_(ChooseProductOps()), row_(ChooseRowOps()), pool_(options.threads) {}
+    : options_(options), product_(ChooseProductOps()), grouped_(SupportedGroupedOps().front()), row_(ChooseRowOps()), pool_(options.threads) {}
 
 std::string CpuKernels::Description() const {
   std::string target = product_.target;
@@ -27,19 +27,25 @@ std::string CpuKernels::Description() const {
 
 Result<Buffer> CpuKernels::Allocate(int64_t bytes) { return AllocateHost(bytes); }
 
-int64_t CpuKernels::PackedBytes(DType dtype, int64_t count, int64_t out, int64_t in) const {
-  return PackedWeightBytes(dtype, count, out, in);
+int64_t CpuKernels::PackedBytes(const WeightFormat& format, int64_t count, int64_t out, int64_t in) const {
+  return PackedWeightBytes(format, count, out, in);
 }
 
-Result<Weight> CpuKernels::Pack(const StoredTensor& tensor) {
-  Weight weight{tensor.count, tensor.rows, tensor.cols, tensor.dtype == DType::kBF16 ? DType::kBF16 : DType::kF32, {}};
-  DG_TRY(weight.buffer, Allocate(PackedWeightBytes(weight.dtype, tensor.count, tensor.rows, tensor.cols)));
-  PackPanels(tensor, weight, pool_);
+Result<Weight> CpuKernels::Pack(const StoredTensor& tensor, const WeightFormat& format) {
+  Weight weight{tensor.count, tensor.rows, tensor.cols, format, {}};
+  const int64_t bytes = PackedWeightBytes(format, tensor.count, tensor.rows, tensor.cols);
+  if (tensor.packed() && tensor.panels.format == format) {  // read where it lies; nothing writes to packed weights
+    auto* data = const_cast<std::byte*>(tensor.panels.bytes.data());
+    weight.buffer = {{std::const_pointer_cast<void>(tensor.panels.owner), data}, bytes};
+    return weight;
+  }
+  DG_TRY(weight.buffer, Allocate(bytes));
+  DG_CHECK_OK(PackPanels(tensor, weight, pool_));
   return weight;
 }
 
 Result<Weight> CpuKernels::PackVector(const StoredTensor& tensor) {
-  Weight weight{tensor.count, tensor.rows, tensor.cols, DType::kF32, {}};
+  Weight weight{tensor.count, tensor.rows, tensor.cols, kFloat32, {}};
   DG_TRY(weight.buffer, Allocate(tensor.count * tensor.rows * tensor.cols * static_cast<int64_t>(sizeof(float))));
   for (int64_t row = 0; row < tensor.count * tensor.rows; ++row) {
     ReadRow(tensor, row / tensor.rows, row % tensor.rows, weight.buffer.Floats() + row * tensor.cols);

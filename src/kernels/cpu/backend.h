@@ -8,6 +8,7 @@
 #include "base/thread_pool.h"
 #include "kernels/cpu/cpu_kernels.h"
 #include "kernels/cpu/packed.h"
+#include "kernels/cpu/product_input.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/simd.h"
 
@@ -15,14 +16,14 @@ namespace dgemma {
 
 /// c = a w^T for all rows and outputs of w.
 struct LinearJob {
-  Matrix a;
+  ProductInput a;
   PackedMatrix w;
   Matrix c;
 };
 
 /// out[rows, 0 .. hidden) = gelu(a gate^T) * (a up^T). gate starts at row 0 of its matrix, up at row `up_begin` of its own.
 struct GatedJob {
-  Matrix a;
+  ProductInput a;
   PackedMatrix gate;
   PackedMatrix up;
   int64_t up_begin = 0;
@@ -37,13 +38,13 @@ class CpuKernels final : public Kernels {
   explicit CpuKernels(const CpuOptions& options);
 
   /// Bytes of the buffers that this backend keeps now, without those of a HeadScratch.
-  int64_t ScratchBytes() const { return kv_.bytes() + hidden_.bytes() + gathered_.bytes() + threads_.bytes(); }
+  int64_t ScratchBytes() const { return kv_.bytes() + hidden_.bytes() + gathered_.bytes() + codes_.bytes() + threads_.bytes(); }
 
   std::string Description() const override;
   Result<Buffer> Allocate(int64_t bytes) override;
-  Result<Weight> Pack(const StoredTensor& tensor) override;
+  Result<Weight> Pack(const StoredTensor& tensor, const WeightFormat& format) override;
   Result<Weight> PackVector(const StoredTensor& tensor) override;
-  int64_t PackedBytes(DType dtype, int64_t count, int64_t out, int64_t in) const override;
+  int64_t PackedBytes(const WeightFormat& format, int64_t count, int64_t out, int64_t in) const override;
   void Upload(std::span<const float> source, Matrix target) override;
   void Download(Matrix source, std::span<float> target) override;
   void Embed(std::span<const int32_t> ids, const Weight& table, float scale, Matrix out) override;
@@ -90,8 +91,10 @@ class CpuKernels final : public Kernels {
     Run((rows + chunk - 1) / chunk, rows * work_per_row, run);
   }
 
-  /// Rows [row, row + rows) of `a` times panels of w into c, where c's first column is output first_panel * 16.
-  void MultiplyBlock(Matrix a, const PackedMatrix& w, int64_t first_panel, Matrix c) const;
+  /// `a` as products with `w` take it: codes are written to `memory` where w is grouped.
+  ProductInput Input(Matrix a, const Weight& w, GrowingBuffer& memory);
+  /// All rows of `a` times panels of w into c, where c's first column is output first_panel * 16.
+  void MultiplyBlock(const ProductInput& a, const PackedMatrix& w, int64_t first_panel, Matrix c) const;
   void RunLinear(std::span<const LinearJob> jobs);
   void RunGated(std::span<const GatedJob> jobs);
   void GatedBlock(const GatedJob& job, int64_t begin, int64_t rows, int64_t col, float* scratch) const;
@@ -131,11 +134,13 @@ class CpuKernels final : public Kernels {
 
   CpuOptions options_;
   ProductOps product_;
+  GroupedOps grouped_;
   RowOps row_;
   ThreadPool pool_;
   GrowingBuffer kv_;                           // [R, 2 K Q]: projected keys and values; the router's inputs
   GrowingBuffer hidden_;                       // [R, F] or [R A, X]: activated hidden values
   GrowingBuffer gathered_;                     // [R A, D]: rows in the order of experts, then the experts' outputs
+  GrowingBuffer codes_;                        // activations quantised for one operation
   GrowingBuffer threads_;                      // scratch of each thread
   std::unique_ptr<HeadScratch> soft_scratch_;  // of SoftEmbed
   std::vector<AttentionTask> attention_tasks_;

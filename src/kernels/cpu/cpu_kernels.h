@@ -21,6 +21,7 @@ struct CpuShape {
   int64_t rows = 0;          ///< R of the largest pass
   int64_t width = 0;         ///< D
   int64_t kv_width = 0;      ///< largest K * Q of a layer
+  int64_t query_width = 0;   ///< largest H * Q of a layer
   int64_t head_size = 0;     ///< largest Q
   int64_t group = 1;         ///< largest H / K
   int64_t dense_width = 0;   ///< F
@@ -28,6 +29,7 @@ struct CpuShape {
   int64_t active = 0;        ///< A
   int64_t expert_width = 0;  ///< X
   int64_t vocab = 0;         ///< V
+  bool grouped = false;      ///< any weight is in groups
   int64_t head_rows = 0;     ///< rows of the largest Denoise or SoftEmbed
 };
 

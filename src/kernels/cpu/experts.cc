@@ -48,7 +48,7 @@ void CpuKernels::Route(Matrix h, const RouterWeights& w, int64_t active, Routes&
     row_.scale(input.Row(row), h.cols, root, nullptr, input.Row(row));
   };
   RunRows(h.rows, 5 * h.cols, scale);
-  const LinearJob job{input, PackedMatrix(w.proj, 0), z};
+  const LinearJob job{Input(input, w.proj, codes_), PackedMatrix(w.proj, 0), z};
   RunLinear({&job, 1});
   auto choose = [&](int64_t row) {
     const auto first = static_cast<size_t>(row * active), count = static_cast<size_t>(active);
@@ -73,12 +73,18 @@ void CpuKernels::Experts(Matrix x, const ExpertWeights& w, const Routes& routes,
     }
   }
   const int64_t stride = PaddedStride(width), hidden_stride = PaddedStride(hidden);
-  const Matrix gathered{gathered_.Floats(slots * stride), slots, width, stride};
+  const Matrix gathered{gathered_.Floats(GatheredFloats(slots, width, w.gate_up.format.grouped())), slots, width, stride};
   const Matrix activated{hidden_.Floats(slots * hidden_stride), slots, hidden, hidden_stride};
+  ProductInput grouped{gathered, {}};
+  const QuantizedRows codes = Input(x, w.gate_up, codes_).codes;
+  if (w.gate_up.format.grouped()) grouped.codes = CodeRows(gathered.data, slots, width);
   auto gather = [&](int64_t row) {
     for (int64_t k = 0; k < routes.active; ++k) {
       const int64_t place = grouped_slot_[static_cast<size_t>(row * routes.active + k)];
-      std::memcpy(gathered.Row(place), x.Row(row), static_cast<size_t>(width) * sizeof(float));
+      if (w.gate_up.format.grouped())
+        CopyCodes(codes.Rows(row, 1), grouped.codes.Rows(place, 1));
+      else
+        std::memcpy(gathered.Row(place), x.Row(row), static_cast<size_t>(width) * sizeof(float));
     }
   };
   RunRows(x.rows, routes.active * width, gather);
@@ -89,10 +95,16 @@ void CpuKernels::Experts(Matrix x, const ExpertWeights& w, const Routes& routes,
                   rows = expert_begin_[static_cast<size_t>(e) + 1] - begin;
     if (rows == 0) continue;
     const PackedMatrix gate_up(w.gate_up, e);
-    gated_jobs_.push_back({gathered.Rows(begin, rows), gate_up, gate_up, hidden, hidden, activated.Rows(begin, rows)});
-    linear_jobs_.push_back({activated.Rows(begin, rows), PackedMatrix(w.down, e), gathered.Rows(begin, rows)});
+    gated_jobs_.push_back({grouped.Rows(begin, rows), gate_up, gate_up, hidden, hidden, activated.Rows(begin, rows)});
+    linear_jobs_.push_back({{}, PackedMatrix(w.down, e), gathered.Rows(begin, rows)});
   }
   RunGated(gated_jobs_);
+  const ProductInput down = Input(activated, w.down, codes_);
+  int64_t begin = 0;
+  for (LinearJob& job : linear_jobs_) {
+    job.a = down.Rows(begin, job.c.rows);
+    begin += job.c.rows;
+  }
   RunLinear(linear_jobs_);  // the gathered inputs are no longer needed: outputs take their place
   auto combine = [&](int64_t row) {
     float* total = out.Row(row);

@@ -30,7 +30,7 @@ void CpuKernels::SweepLogits(CpuHeadScratch& state, int64_t first_id, int64_t id
     const int64_t tile = task / blocks, row = task % blocks * kRowBlock, id = first_id + tile * kTileIds;
     const int64_t rows = std::min(kRowBlock, state.rows - row), count = std::min(kTileIds, state.vocab - id);
     const Matrix logits{state.logits.Row(row) + tile * kTileIds, rows, count, state.logits.stride};
-    MultiplyBlock(state.hidden.Rows(row, rows), state.embedding, id / kPanel, logits);
+    MultiplyBlock(state.input.Rows(row, rows), state.embedding, id / kPanel, logits);
     for (int64_t r = 0; r < rows; ++r) {
       state.tile[static_cast<size_t>((row + r) * kSweepTiles + tile)] =
           row_.temper(logits.Row(r), count, state.softcap, state.temperature[static_cast<size_t>(row + r)]);
@@ -97,9 +97,14 @@ void CpuKernels::AddSoftBlock(const CpuHeadScratch& state, int64_t id, int64_t i
   }
   if (live_rows + few_rows == 0) return;
   float* embeddings = scratch;  // panels of 16 columns [256 ids][16]
-  const int64_t pair = state.embedding.format == PanelFormat::kBf16Pairs ? 2 : 1;
-  const auto* panels = static_cast<const uint32_t*>(state.embedding.Panel(id / kPanel)) + block.col / pair * kPanel;
-  product_.transpose(panels, state.embedding.format, state.embedding.panel_stride, ids, block.cols, embeddings);
+  if (state.embedding.format.grouped()) {
+    WidenGrouped(state.embedding, id, ids, block.col, block.cols, embeddings);
+  } else {
+    const PanelFormat format = state.embedding.panel_format();
+    const int64_t pair = format == PanelFormat::kBf16Pairs ? 2 : 1;
+    const auto* panels = state.embedding.Panel(id / kPanel) + block.col / pair * kPanel * 4;
+    product_.transpose(panels, format, state.embedding.panel_stride(), ids, block.cols, embeddings);
+  }
   const int64_t panel_stride = (ids + kPanel - 1) / kPanel * kPanel * kPanel;
   for (int64_t row = block.row; row < block.row + block.rows && few_rows > 0; ++row) {
     if (live_ids(row) == 0 || is_live(row)) continue;
@@ -181,6 +186,7 @@ void CpuKernels::Denoise(Matrix hidden, const Weight& table, const HeadParams& p
   for (int64_t row = 0; row < hidden.rows; ++row) {
     std::memcpy(state.hidden.Row(row), hidden.Row(row), static_cast<size_t>(hidden.cols) * sizeof(float));
   }
+  state.input = Input(state.hidden, table, state.codes);
   for (int64_t id = 0; id < state.vocab; id += kSweepIds) {
     const int64_t ids = std::min(kSweepIds, state.vocab - id);
     SweepLogits(state, id, ids);
@@ -232,12 +238,17 @@ void CpuKernels::SampleTile(const CpuHeadScratch& state, std::span<const int64_t
   const int64_t tile = picks.front() / count, id = tile * kTileIds, width = std::min(kTileIds, state.vocab - id);
   const auto picked = static_cast<int64_t>(picks.size());
   const Matrix hidden{scratch, picked, state.hidden.cols, state.hidden.stride};
-  const Matrix logits{hidden.Row(picked), picked, width, kTileIds};
+  const Matrix logits{scratch + SampleFloats(hidden.cols) - kTileIds * kTileIds, picked, width, kTileIds};
+  const bool grouped = state.embedding.format.grouped();
+  const ProductInput input{hidden, grouped ? CodeRows(scratch, picked, hidden.cols) : QuantizedRows{}};
   for (int64_t i = 0; i < picked; ++i) {
     const int32_t row = rows[static_cast<size_t>(picks[static_cast<size_t>(i)] % count)];
-    std::memcpy(hidden.Row(i), state.hidden.Row(row), static_cast<size_t>(hidden.cols) * sizeof(float));
+    if (grouped)
+      CopyCodes(state.input.codes.Rows(row, 1), input.codes.Rows(i, 1));
+    else
+      std::memcpy(hidden.Row(i), state.hidden.Row(row), static_cast<size_t>(hidden.cols) * sizeof(float));
   }
-  MultiplyBlock(hidden, state.embedding, id / kPanel, logits);
+  MultiplyBlock(input, state.embedding, id / kPanel, logits);
   for (int64_t i = 0; i < picked; ++i) {
     const auto pick = static_cast<size_t>(picks[static_cast<size_t>(i)] % count);
     const auto row = static_cast<size_t>(rows[pick]);

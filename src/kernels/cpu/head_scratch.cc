@@ -12,7 +12,9 @@ int64_t SoftFloats(int64_t rows) {
   return kSoftIds * kColumnBlock + std::min(rows, kRowBlock) * (PaddedStride(kSoftIds) + PaddedStride(kColumnBlock));
 }
 
-int64_t SampleFloats(int64_t width) { return kTileIds * (PaddedStride(width) + kTileIds); }
+int64_t SampleFloats(int64_t width) {
+  return std::max(kTileIds * PaddedStride(width), CodeFloats(kTileIds, width)) + kTileIds * kTileIds;
+}
 
 void CpuHeadScratch::Begin(int64_t row_count, const Weight& embedding_table) {
   rows = row_count;
@@ -30,13 +32,14 @@ void CpuHeadScratch::Begin(int64_t row_count, const Weight& embedding_table) {
   reference.resize(count * static_cast<size_t>(Steps()));
 }
 
-int64_t CpuHeadScratch::Bytes(int64_t rows, int64_t width, int64_t vocab) {
+int64_t CpuHeadScratch::Bytes(int64_t rows, int64_t width, int64_t vocab, bool grouped) {
   const int64_t floats = LogitStride(vocab) + PaddedStride(width) + (vocab + kTileIds - 1) / kTileIds +
                          (vocab + kSweepIds - 1) / kSweepIds + 1;
   const auto records = static_cast<int64_t>(sizeof(SweepRow) + sizeof(LogitStats) * static_cast<size_t>(kSweepTiles)) +
                        kSweepParts * (static_cast<int64_t>(sizeof(int32_t)) + kFewIds) +
                        3 * static_cast<int64_t>(sizeof(double));
-  return rows * (floats * static_cast<int64_t>(sizeof(float)) + records);
+  return (rows * floats + (grouped ? CodeFloats(rows, width) : 0)) * static_cast<int64_t>(sizeof(float)) +
+         rows * records;
 }
 
 }  // namespace dgemma

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "kernels/cpu/packed.h"
+#include "kernels/cpu/product_input.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/kernels.h"
 
@@ -39,7 +40,7 @@ struct SweepRow {
 struct CpuHeadScratch final : HeadScratch {
   /// Sizes everything for `rows` rows and the table, and forgets the last sweep.
   void Begin(int64_t rows, const Weight& table);
-  static int64_t Bytes(int64_t rows, int64_t width, int64_t vocab);
+  static int64_t Bytes(int64_t rows, int64_t width, int64_t vocab, bool grouped);
 
   int64_t rows = 0;
   int64_t vocab = 0;
@@ -48,6 +49,8 @@ struct CpuHeadScratch final : HeadScratch {
   float softcap = 0;
   std::vector<float> temperature;  // [R]
   Matrix hidden;                   // [R, D], copied: Sample needs it after the caller has gone on
+  ProductInput input;              // hidden, with its codes where the table is grouped
+  GrowingBuffer codes;
   Matrix logits;                   // [R, kSweepIds]: logits, then exp(l - max)
   std::vector<SweepRow> row;       // [R]
   std::vector<LogitStats> tile;    // [R, kSweepTiles] of the current step

@@ -26,14 +26,31 @@ int64_t TaskPanels(int64_t panels, int64_t jobs, int threads) {
 
 }  // namespace
 
-void CpuKernels::MultiplyBlock(Matrix a, const PackedMatrix& w, int64_t first_panel, Matrix c) const {
+ProductInput CpuKernels::Input(Matrix a, const Weight& w, GrowingBuffer& memory) {
+  if (!w.format.grouped()) return {a, {}};
+  const QuantizedRows codes = CodeRows(memory.Floats(CodeFloats(a.rows, a.cols)), a.rows, a.cols);
+  auto quantize = [&](int64_t row) {
+    int8_t* code = codes.code + row * codes.stride;
+    codes.scale[row] = row_.quantize(a.Row(row), a.cols, code);
+    std::fill(code + a.cols, code + codes.stride, int8_t{0});
+    SumCodes(codes, row);
+  };
+  RunRows(a.rows, 4 * a.cols, quantize);
+  return {a, codes};
+}
+
+void CpuKernels::MultiplyBlock(const ProductInput& a, const PackedMatrix& w, int64_t first_panel, Matrix c) const {
+  if (w.format.grouped()) {
+    grouped_.multiply({a.codes, w.Panel(first_panel), w.format, w.in, c.cols, c.data, c.stride});
+    return;
+  }
   Product product;
-  product.a = a.data;
-  product.a_stride = a.stride;
-  product.rows = a.rows;
+  product.a = a.rows.data;
+  product.a_stride = a.rows.stride;
+  product.rows = a.Count();
   product.b = w.Panel(first_panel);
-  product.format = w.format;
-  product.b_panel_stride = w.panel_stride;
+  product.format = w.panel_format();
+  product.b_panel_stride = w.panel_stride();
   product.depth = w.in;
   product.cols = c.cols;
   product.c = c.data;
@@ -45,20 +62,20 @@ void CpuKernels::RunLinear(std::span<const LinearJob> jobs) {
   int64_t panels = 0, work = 0, tasks = 0;
   for (const LinearJob& job : jobs) {
     panels = std::max(panels, job.w.PanelCount());
-    work += 2 * job.a.rows * job.w.out * job.w.in;
+    work += 2 * job.a.Count() * job.w.out * job.w.in;
   }
   const int64_t step = TaskPanels(panels, static_cast<int64_t>(jobs.size()), pool_.threads());
   auto tasks_of = [&](const LinearJob& job) {
-    return RowBlocks(job.a.rows, product_.tile_rows).count * ((job.w.PanelCount() + step - 1) / step);
+    return RowBlocks(job.a.Count(), product_.tile_rows).count * ((job.w.PanelCount() + step - 1) / step);
   };
   for (const LinearJob& job : jobs) tasks += tasks_of(job);
   auto multiply = [&](int64_t task, int) {
     size_t index = 0;
     for (; task >= tasks_of(jobs[index]); ++index) task -= tasks_of(jobs[index]);
     const LinearJob& job = jobs[index];
-    const RowBlocks blocks(job.a.rows, product_.tile_rows);
+    const RowBlocks blocks(job.a.Count(), product_.tile_rows);
     const int64_t row = task % blocks.count * blocks.size, panel = task / blocks.count * step;
-    const int64_t rows = std::min(blocks.size, job.a.rows - row), col = panel * kPanel;
+    const int64_t rows = std::min(blocks.size, job.a.Count() - row), col = panel * kPanel;
     if (rows <= 0) return;
     MultiplyBlock(job.a.Rows(row, rows), job.w, panel,
                   {job.c.Row(row) + col, rows, std::min(step * kPanel, job.w.out - col), job.c.stride});
@@ -67,13 +84,13 @@ void CpuKernels::RunLinear(std::span<const LinearJob> jobs) {
 }
 
 void CpuKernels::Linear(Matrix x, const Weight& w, Matrix out) {
-  const LinearJob job{x, PackedMatrix(w, 0), out};
+  const LinearJob job{Input(x, w, codes_), PackedMatrix(w, 0), out};
   RunLinear({&job, 1});
 }
 
 void CpuKernels::GatedBlock(const GatedJob& job, int64_t begin, int64_t rows, int64_t col, float* scratch) const {
   const int64_t cols = std::min(kColumnBlock, job.hidden - col);
-  const Matrix a = job.a.Rows(begin, rows);
+  const ProductInput a = job.a.Rows(begin, rows);
   const Matrix gate{scratch, rows, cols, PaddedStride(kColumnBlock)};
   MultiplyBlock(a, job.gate, col / kPanel, gate);
   // The up half may begin inside a panel: the product covers whole panels from there, `skip` columns too many on the left.
@@ -88,12 +105,12 @@ void CpuKernels::GatedBlock(const GatedJob& job, int64_t begin, int64_t rows, in
 void CpuKernels::RunGated(std::span<const GatedJob> jobs) {
   int64_t tasks = 0, work = 0, rows = 0;
   auto tasks_of = [&](const GatedJob& job) {
-    return RowBlocks(job.a.rows, product_.tile_rows).count * ((job.hidden + kColumnBlock - 1) / kColumnBlock);
+    return RowBlocks(job.a.Count(), product_.tile_rows).count * ((job.hidden + kColumnBlock - 1) / kColumnBlock);
   };
   for (const GatedJob& job : jobs) {
     tasks += tasks_of(job);
-    work += 4 * job.a.rows * job.hidden * job.gate.in;
-    rows = std::max(rows, job.a.rows);
+    work += 4 * job.a.Count() * job.hidden * job.gate.in;
+    rows = std::max(rows, job.a.Count());
   }
   const int64_t thread_floats = GatedFloats(rows);
   float* scratch = threads_.Floats(thread_floats * pool_.threads());
@@ -101,9 +118,9 @@ void CpuKernels::RunGated(std::span<const GatedJob> jobs) {
     size_t index = 0;
     for (; task >= tasks_of(jobs[index]); ++index) task -= tasks_of(jobs[index]);
     const GatedJob& job = jobs[index];
-    const RowBlocks blocks(job.a.rows, product_.tile_rows);
+    const RowBlocks blocks(job.a.Count(), product_.tile_rows);
     const int64_t row = task % blocks.count * blocks.size;
-    const int64_t block_rows = std::min(blocks.size, job.a.rows - row);
+    const int64_t block_rows = std::min(blocks.size, job.a.Count() - row);
     if (block_rows > 0)
       GatedBlock(job, row, block_rows, task / blocks.count * kColumnBlock, scratch + thread * thread_floats);
   };
@@ -113,9 +130,10 @@ void CpuKernels::RunGated(std::span<const GatedJob> jobs) {
 void CpuKernels::GatedMlp(Matrix x, const MlpWeights& w, Matrix out) {
   const int64_t hidden = w.gate.out, stride = PaddedStride(hidden);
   const Matrix activated{hidden_.Floats(x.rows * stride), x.rows, hidden, stride};
-  const GatedJob gated{x, PackedMatrix(w.gate, 0), PackedMatrix(w.up, 0), 0, hidden, activated};
+  const Weight& grouped = w.gate.format.grouped() ? w.gate : w.up;  // the one that needs codes, if any does
+  const GatedJob gated{Input(x, grouped, codes_), PackedMatrix(w.gate, 0), PackedMatrix(w.up, 0), 0, hidden, activated};
   RunGated({&gated, 1});
-  const LinearJob down{activated, PackedMatrix(w.down, 0), out};
+  const LinearJob down{Input(activated, w.down, codes_), PackedMatrix(w.down, 0), out};
   RunLinear({&down, 1});
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/thread_pool.h"
+#include "kernels/cpu/grouped.h"
 #include "kernels/cpu/simd.h"
 #include "kernels/host_memory.h"
 
@@ -29,12 +30,13 @@ double BestRate(int bursts, Work work) {
   return best;
 }
 
-double FlopRate(const PeakOps& ops, ThreadPool& pool) {
-  constexpr int64_t kRounds = 400000;  // 1.5 ms at 3 GHz
-  std::vector<float> sinks(static_cast<size_t>(pool.threads()));
+/// The rate of a loop over registers that returns the operations it did.
+template <typename Sink>
+double RegisterRate(double (*loop)(int64_t rounds, Sink* sink), int64_t rounds, ThreadPool& pool) {
+  std::vector<Sink> sinks(static_cast<size_t>(pool.threads()));
   std::vector<double> done(sinks.size());
   auto work = [&](int64_t task, int) {
-    done[static_cast<size_t>(task)] = ops.multiply_add(kRounds, &sinks[static_cast<size_t>(task)]);
+    done[static_cast<size_t>(task)] = loop(rounds, &sinks[static_cast<size_t>(task)]);
   };
   return BestRate(80, [&] {
     pool.ParallelFor(pool.threads(), std::ref(work));
@@ -65,8 +67,12 @@ MachinePeak MeasureMachinePeak(int threads) {
   MachinePeak peak;
   peak.target = ChooseProductOps().target;
   peak.threads = pool.threads();
-  peak.flops_one_thread = FlopRate(ops, one);
-  peak.flops_all_threads = pool.threads() == 1 ? peak.flops_one_thread : FlopRate(ops, pool);
+  constexpr int64_t kRounds = 400000, kIntegerRounds = 50000;  // one or two milliseconds at 3 GHz
+  const GroupedOps& grouped = SupportedGroupedOps().front();
+  peak.flops_one_thread = RegisterRate(ops.multiply_add, kRounds, one);
+  peak.flops_all_threads = RegisterRate(ops.multiply_add, kRounds, pool);
+  peak.int8_one_thread = RegisterRate(grouped.peak, kIntegerRounds, one);
+  peak.int8_all_threads = RegisterRate(grouped.peak, kIntegerRounds, pool);
   peak.read_bytes_per_second = ReadRate(ops, pool);
   return peak;
 }

@@ -4,65 +4,133 @@
 #include <algorithm>
 #include <cstring>
 #include <functional>
+#include <mutex>
+#include <optional>
 #include <vector>
 
+#include "tensor/panels.h"
 #include "tensor/rounding.h"
-#include "tensor/stored.h"
 
 namespace dgemma {
 namespace {
 
-/// Both formats use units of 4 bytes: a float, or a pair of bfloat16.
-int64_t UnitsPerPanel(DType dtype, int64_t in) { return (dtype == DType::kBF16 ? (in + 1) / 2 : in) * kPanel; }
+int64_t BytesOfPanel(const WeightFormat& format, int64_t in) {
+  if (format.grouped()) return PanelBytes(format, in);
+  return (format.kind == WeightKind::kBf16 ? (in + 1) / 2 : in) * kPanel * 4;
+}
+
+/// One row of plain values into its lane.
+void StorePlainRow(const std::vector<float>& row, bool pairs, uint32_t* unit) {
+  if (!pairs) {
+    for (const float value : row) {
+      *unit = std::bit_cast<uint32_t>(value);
+      unit += kPanel;
+    }
+    return;
+  }
+  for (size_t k = 0; k < row.size(); k += 2, unit += kPanel) {
+    *unit = ToBf16(row[k]) | (k + 1 < row.size() ? static_cast<uint32_t>(ToBf16(row[k + 1])) << 16 : 0u);
+  }
+}
 
 }  // namespace
 
 PackedMatrix::PackedMatrix(const Weight& weight, int64_t index)
-    : format(weight.dtype == DType::kBF16 ? PanelFormat::kBf16Pairs : PanelFormat::kF32),
-      out(weight.out),
-      in(weight.in),
-      panel_stride(UnitsPerPanel(weight.dtype, weight.in)) {
-  panels = static_cast<const uint32_t*>(weight.buffer.owner.get()) + index * PanelCount() * panel_stride;
+    : format(weight.format), out(weight.out), in(weight.in), panel_bytes(BytesOfPanel(weight.format, weight.in)) {
+  panels = static_cast<const std::byte*>(weight.buffer.owner.get()) + index * PanelCount() * panel_bytes;
 }
 
-int64_t PackedWeightBytes(DType dtype, int64_t count, int64_t out, int64_t in) {
-  return count * ((out + kPanel - 1) / kPanel) * UnitsPerPanel(dtype, in) * 4;
+int64_t PackedWeightBytes(const WeightFormat& format, int64_t count, int64_t out, int64_t in) {
+  return count * ((out + kPanel - 1) / kPanel) * BytesOfPanel(format, in);
 }
 
-void PackPanels(const StoredTensor& tensor, const Weight& weight, ThreadPool& pool) {
-  const bool pairs = weight.dtype == DType::kBF16;
+Result<void> PackPanels(const StoredTensor& tensor, const Weight& weight, ThreadPool& pool) {
   const PackedMatrix first(weight, 0);
-  const int64_t panels = first.PanelCount(), in = tensor.cols;
-  std::vector<std::vector<float>> rows(static_cast<size_t>(pool.threads()),
-                                       std::vector<float>(static_cast<size_t>(in)));
-  auto pack = [&](int64_t task, int thread) {
-    const int64_t index = task / panels, panel = task % panels;
-    uint32_t* units = static_cast<uint32_t*>(weight.buffer.owner.get()) + task * first.panel_stride;
-    std::vector<float>& row = rows[static_cast<size_t>(thread)];
-    for (int64_t lane = 0; lane < std::min(kPanel, tensor.rows - panel * kPanel); ++lane) {
-      ReadRow(tensor, index, panel * kPanel + lane, row.data());
-      uint32_t* unit = units + lane;
-      if (!pairs) {
-        for (const float value : row) {
-          *unit = std::bit_cast<uint32_t>(value);
-          unit += kPanel;
-        }
+  const int64_t panels = first.PanelCount();
+  std::mutex mutex;
+  std::optional<Status> error;
+  auto pack = [&](int64_t task, int) {
+    const int64_t index = task / panels, begin = task % panels * kPanel;
+    const std::span<std::byte> panel(static_cast<std::byte*>(weight.buffer.owner.get()) + task * first.panel_bytes,
+                                     static_cast<size_t>(first.panel_bytes));
+    std::vector<float> row(static_cast<size_t>(tensor.cols));
+    GroupedRow grouped;
+    if (weight.format.grouped()) ClearPanel(weight.format, tensor.cols, panel);
+    for (int64_t lane = 0; lane < std::min(kPanel, tensor.rows - begin); ++lane) {
+      if (!weight.format.grouped()) {
+        ReadRow(tensor, index, begin + lane, row.data());
+        StorePlainRow(row, weight.format.kind == WeightKind::kBf16, reinterpret_cast<uint32_t*>(panel.data()) + lane);
         continue;
       }
-      for (int64_t k = 0; k < in; k += 2, unit += kPanel) {  // exact: the values came from bfloat16
-        const uint32_t even = std::bit_cast<uint32_t>(row[static_cast<size_t>(k)]) >> 16;
-        const uint32_t odd = k + 1 < in ? std::bit_cast<uint32_t>(row[static_cast<size_t>(k + 1)]) & 0xFFFF0000u : 0;
-        *unit = even | odd;
+      const Result<void> read = ReadGroupedRow(tensor, index, begin + lane, weight.format, {}, grouped);
+      if (!read) {
+        const std::scoped_lock lock(mutex);
+        error = read.error();
+        return;
       }
+      StoreRow(grouped, weight.format, tensor.cols, lane, panel);
     }
   };
   pool.ParallelFor(tensor.count * panels, std::ref(pack));
+  if (error) return std::unexpected(*error);
+  return {};
+}
+
+namespace {
+
+float HalfAt(const std::byte* from) {
+  uint16_t bits = 0;
+  std::memcpy(&bits, from, sizeof(bits));
+  return FromF16(bits);
+}
+
+}  // namespace
+
+void WidenGrouped(const PackedMatrix& matrix, int64_t row, int64_t rows, int64_t col, int64_t cols, float* out) {
+  const WeightFormat& format = matrix.format;
+  const int64_t groups = GroupCount(format, matrix.in), out_panel = (rows + kPanel - 1) / kPanel * kPanel * kPanel;
+  const int32_t offset = StoredOffset(format);
+  const bool int4 = format.kind == WeightKind::kInt4;
+  const int64_t half = format.group / 8;  // quads of an int4 group whose codes are low halves
+  for (int64_t begin = 0; begin < rows; begin += kPanel) {
+    const std::byte* panel = matrix.Panel((row + begin) / kPanel);
+    const std::byte* codes = panel + PanelScaleBytes(format, matrix.in);
+    for (int64_t k = col; k < col + cols; k += kPanel) {  // 16 columns share a group
+      const int64_t group = k / format.group;
+      const std::byte* quads[4];
+      int32_t shift[4];
+      for (int64_t q = 0; q < 4; ++q) {
+        const int64_t quad = k % format.group / 4 + q;
+        shift[q] = int4 && quad >= half ? 4 : 0;
+        quads[q] = codes + (int4 ? group * half + quad % half : k / 4 + q) * kPanel * 4;
+      }
+      float* to = out + (k - col) / kPanel * out_panel + begin * kPanel;
+      for (int64_t lane = 0; lane < kPanel; ++lane) {
+        const float scale = HalfAt(panel + (group * kPanel + lane) * 2);
+        const float min = format.has_min ? HalfAt(panel + ((groups + group) * kPanel + lane) * 2) : 0.0f;
+        for (int64_t q = 0; q < 4; ++q) {
+          for (int64_t i = 0; i < 4; ++i) {
+            const int32_t stored = std::to_integer<int32_t>(quads[q][lane * 4 + i]) >> shift[q] & (int4 ? 15 : 255);
+            to[lane * kPanel + 4 * q + i] = scale * static_cast<float>(stored - offset) - min;
+          }
+        }
+      }
+    }
+  }
 }
 
 void ReadPackedRow(const PackedMatrix& matrix, int64_t row, float scale, float* out) {
-  const uint32_t* unit = static_cast<const uint32_t*>(matrix.Panel(row / kPanel)) + row % kPanel;
+  const std::byte* panel = matrix.Panel(row / kPanel);
+  if (matrix.format.grouped()) {
+    GroupedRow grouped;
+    LoadRow({panel, static_cast<size_t>(matrix.panel_bytes)}, matrix.format, matrix.in, row % kPanel, grouped);
+    DequantizeRow(grouped, matrix.format, {out, static_cast<size_t>(matrix.in)});
+    for (int64_t i = 0; i < matrix.in; ++i) out[i] *= scale;
+    return;
+  }
+  const uint32_t* unit = reinterpret_cast<const uint32_t*>(panel) + row % kPanel;
   for (int64_t i = 0; i < matrix.in; ++i) {
-    if (matrix.format == PanelFormat::kBf16Pairs) {
+    if (matrix.format.kind == WeightKind::kBf16) {
       const uint32_t pair = unit[i / 2 * kPanel];
       out[i] = std::bit_cast<float>(i % 2 == 0 ? pair << 16 : pair & 0xFFFF0000u) * scale;
     } else {

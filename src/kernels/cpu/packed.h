@@ -1,33 +1,42 @@
-// Packed weights of the CPU backend: panels of 16 outputs, [count][out / 16][in][16], the last panel zero padded, every matrix
-// and panel aligned to 64 bytes. F32 and F16 are stored as float32; BF16 as pairs [count][out / 16][in / 2 rounded up][16][2].
+// Packed weights of the CPU backend: panels of 16 outputs, the last one zero padded, every matrix and panel aligned to 64 bytes.
+//   float32   [count][out / 16][in][16]
+//   bfloat16  [count][out / 16][in / 2 rounded up][16][2]
+//   groups    [count][out / 16] panels of tensor/panels.h, which may be a mapped file
 #pragma once
 
 #include "base/thread_pool.h"
 #include "kernels/cpu/simd.h"
 #include "tensor/matrix.h"
+#include "tensor/stored.h"
 
 namespace dgemma {
 
 /// One matrix [out, in] of a Weight, as the products read it.
 struct PackedMatrix {
-  const void* panels = nullptr;
-  PanelFormat format = PanelFormat::kF32;
+  const std::byte* panels = nullptr;
+  WeightFormat format;
   int64_t out = 0;
   int64_t in = 0;
-  int64_t panel_stride = 0;  ///< in units of the format (float or u32)
+  int64_t panel_bytes = 0;
 
   PackedMatrix() = default;
   PackedMatrix(const Weight& weight, int64_t index);
 
   int64_t PanelCount() const { return (out + kPanel - 1) / kPanel; }
-  /// First unit of a panel.
-  const void* Panel(int64_t panel) const { return static_cast<const uint32_t*>(panels) + panel * panel_stride; }
+  const std::byte* Panel(int64_t panel) const { return panels + panel * panel_bytes; }
+  /// Of plain formats.
+  PanelFormat panel_format() const { return format.kind == WeightKind::kBf16 ? PanelFormat::kBf16Pairs : PanelFormat::kF32; }
+  /// Distance of panels in units of 4 bytes: a float, or a pair of bfloat16.
+  int64_t panel_stride() const { return panel_bytes / 4; }
 };
 
 /// Bytes of `count` packed matrices.
-int64_t PackedWeightBytes(DType dtype, int64_t count, int64_t out, int64_t in);
-/// Writes all panels of a stored tensor into `weight` (shape, type and buffer set by the caller).
-void PackPanels(const StoredTensor& tensor, const Weight& weight, ThreadPool& pool);
+int64_t PackedWeightBytes(const WeightFormat& format, int64_t count, int64_t out, int64_t in);
+/// Writes all panels of a stored tensor into `weight` (shape, format and buffer set by the caller). kInvalidFile as ReadGroupedRow.
+Result<void> PackPanels(const StoredTensor& tensor, const Weight& weight, ThreadPool& pool);
+/// Rows [row, row + rows) and columns [col, col + cols) of a grouped matrix as float32 panels of 16 columns
+/// [cols / 16][rows rounded up to 16][16]; row a multiple of 16, col and cols of 16 except at the matrix's end.
+void WidenGrouped(const PackedMatrix& matrix, int64_t row, int64_t rows, int64_t col, int64_t cols, float* out);
 /// Row `row` of a matrix: out[i] = value(row, i) * scale.
 void ReadPackedRow(const PackedMatrix& matrix, int64_t row, float scale, float* out);
 

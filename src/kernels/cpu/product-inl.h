@@ -12,17 +12,8 @@
 #include <utility>
 
 #include "hwy/highway.h"
+#include "kernels/cpu/compiler.h"
 #include "kernels/cpu/simd.h"
-
-// Sums live in registers only if every loop over rows and vectors of a tile disappears; compilers stop short of that for large
-// tiles unless told.
-#ifndef DGEMMA_UNROLL
-#if defined(__clang__)
-#define DGEMMA_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define DGEMMA_UNROLL _Pragma("GCC unroll 32")
-#endif
-#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace dgemma {

@@ -7,6 +7,7 @@
 
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/targets.h"
+#include "tensor/groups.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/rows.cc"
@@ -212,9 +213,39 @@ ExpSums Exponentiate(float* x, int64_t n, float max) {
   return {Total(sum), Total(weighted)};
 }
 
+float Quantize(const float* x, int64_t n, int8_t* code) {
+  const RowTag d;
+  const hn::Rebind<int8_t, RowTag> d8;
+  RowVec most = hn::Zero(d);
+  auto finite = hn::Eq(most, most);
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const RowVec magnitude = hn::Abs(LoadPart(x + i, n - i, 0.0f));
+    most = hn::Max(most, magnitude);
+    finite = hn::And(finite, hn::Le(magnitude, hn::Set(d, FLT_MAX)));
+  }
+  const float largest = hn::GetLane(hn::MaxOfLanes(d, most));
+  const bool all_finite = hn::AllTrue(d, finite);
+  if (largest < kLeastActivation || !all_finite) {
+    std::fill_n(code, n, int8_t{0});
+    return all_finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
+  }
+  const RowVec inverse = hn::Set(d, 127.0f / largest);
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const auto codes = hn::DemoteTo(d8, hn::NearestInt(hn::Mul(LoadPart(x + i, n - i, 0.0f), inverse)));
+    if (n - i >= kLanes) {
+      hn::StoreU(codes, d8, code + i);
+    } else {
+      alignas(64) int8_t lanes[kLanes];
+      hn::Store(codes, d8, lanes);
+      std::copy_n(lanes, n - i, code + i);
+    }
+  }
+  return largest / 127.0f;
+}
+
 RowOps MakeRowOps() {
-  return {&SumSquares, &Scale,        &Add,     &AddScaled, &Divide,     &GeluMultiply,
-          &Rotate,     &SoftmaxBlock, &Softcap, &Temper,    &InspectRow, &Exponentiate};
+  return {&SumSquares,   &Scale,   &Add,    &AddScaled,  &Divide,       &GeluMultiply, &Rotate,
+          &SoftmaxBlock, &Softcap, &Temper, &InspectRow, &Exponentiate, &Quantize};
 }
 
 }  // namespace HWY_NAMESPACE

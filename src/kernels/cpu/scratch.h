@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <new>
 
+#include "kernels/cpu/grouped.h"
 #include "kernels/cpu/simd.h"
 #include "kernels/host_memory.h"
 
@@ -49,6 +50,11 @@ inline constexpr int64_t kScoreKeys = 256;
 inline int64_t AttentionFloats(int64_t head_size, int64_t group) {
   const int64_t pairs = std::max(AttentionPairs(head_size), group);
   return pairs * (2 * PaddedStride(head_size) + (kScoreKeys + kRowPadding) + 4);
+}
+
+/// Floats of rows in the order of experts: their inputs as float32 or as codes, then their outputs.
+inline int64_t GatheredFloats(int64_t slots, int64_t width, bool grouped) {
+  return std::max(slots * PaddedStride(width), grouped ? CodeFloats(slots, width) : 0);
 }
 
 /// Floats of one thread's gate and up blocks; up begins anywhere in a panel.

@@ -94,6 +94,8 @@ struct RowOps {
   LogitStats (*inspect)(const float* x, int64_t n);
   /// x = exp(x - max), in place.
   ExpSums (*exponentiate)(float* x, int64_t n, float max);
+  /// QuantizeActivations of tensor/groups.h, the same bits.
+  float (*quantize)(const float* x, int64_t n, int8_t* code);
 };
 
 /// Float32 multiply-adds from registers only, `rounds` times; returns the operations done (2 for each lane). The machine's peak.

@@ -18,22 +18,29 @@ std::string RefKernels::Description() const {
 
 Result<Buffer> RefKernels::Allocate(int64_t bytes) { return AllocateHost(bytes); }
 
-int64_t RefKernels::PackedBytes(DType, int64_t count, int64_t out, int64_t in) const {
+int64_t RefKernels::PackedBytes(const WeightFormat&, int64_t count, int64_t out, int64_t in) const {
   return count * out * in * static_cast<int64_t>(sizeof(float));
 }
 
-Result<Weight> RefKernels::Pack(const StoredTensor& tensor) {
-  Weight weight{tensor.count, tensor.rows, tensor.cols, DType::kF32, {}};
-  DG_TRY(weight.buffer, Allocate(PackedBytes(tensor.dtype, tensor.count, tensor.rows, tensor.cols)));
+Result<Weight> RefKernels::Pack(const StoredTensor& tensor, const WeightFormat& format) {
+  Weight weight{tensor.count, tensor.rows, tensor.cols, format, {}};
+  DG_TRY(weight.buffer, Allocate(PackedBytes(format, tensor.count, tensor.rows, tensor.cols)));
+  GroupedRow grouped;
   for (int64_t index = 0; index < tensor.count; ++index) {
     for (int64_t row = 0; row < tensor.rows; ++row) {
-      ReadRow(tensor, index, row, weight.buffer.Floats() + (index * tensor.rows + row) * tensor.cols);
+      float* out = weight.buffer.Floats() + (index * tensor.rows + row) * tensor.cols;
+      if (format.grouped()) {
+        DG_CHECK_OK(ReadGroupedRow(tensor, index, row, format, {}, grouped));
+        DequantizeRow(grouped, format, {out, static_cast<size_t>(tensor.cols)});
+      } else {
+        ReadRow(tensor, index, row, out);
+      }
     }
   }
   return weight;
 }
 
-Result<Weight> RefKernels::PackVector(const StoredTensor& tensor) { return Pack(tensor); }
+Result<Weight> RefKernels::PackVector(const StoredTensor& tensor) { return Pack(tensor, kFloat32); }
 
 void RefKernels::Upload(std::span<const float> source, Matrix target) { CopyRows(source.data(), target); }
 
@@ -62,6 +69,13 @@ void RefKernels::RmsNorm(Matrix x, const Weight& weight, Matrix out) {
 }
 
 void RefKernels::LinearRow(const float* x, const Weight& w, int64_t index, float* out) const {
+  std::vector<float> rounded;
+  if (w.format.grouped()) {  // products with groups see activations as int8
+    std::vector<int8_t> code(static_cast<size_t>(w.in));
+    const float scale = QuantizeActivations({x, code.size()}, code);
+    for (const int8_t value : code) rounded.push_back(scale * static_cast<float>(value));
+    x = rounded.data();
+  }
   for (int64_t o = 0; o < w.out; ++o) {
     const float* weights = w.Vector() + (index * w.out + o) * w.in;
     double sum = 0;

@@ -24,9 +24,9 @@ class RefKernels final : public Kernels {
   std::string Description() const override;
   Rounding rounding() const override { return options_.rounding; }
   Result<Buffer> Allocate(int64_t bytes) override;
-  Result<Weight> Pack(const StoredTensor& tensor) override;
+  Result<Weight> Pack(const StoredTensor& tensor, const WeightFormat& format) override;
   Result<Weight> PackVector(const StoredTensor& tensor) override;
-  int64_t PackedBytes(DType dtype, int64_t count, int64_t out, int64_t in) const override;
+  int64_t PackedBytes(const WeightFormat& format, int64_t count, int64_t out, int64_t in) const override;
   void Upload(std::span<const float> source, Matrix target) override;
   void Download(Matrix source, std::span<float> target) override;
   void Embed(std::span<const int32_t> ids, const Weight& table, float scale, Matrix out) override;

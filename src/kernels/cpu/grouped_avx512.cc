@@ -1,0 +1,53 @@
+// Grouped products with AVX-512 VNNI: vpdpbusd multiplies 64 unsigned by signed bytes and adds fours of them to 16 int32.
+#include "kernels/cpu/grouped_isa.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+DGEMMA_BEGIN_TARGET("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
+namespace dgemma {
+namespace {
+
+struct Isa {
+  using F = __m512;
+  using I = __m512i;
+  static constexpr size_t kVectors = 1, kRows = 6, kPanels = 2;
+  template <WeightKind>
+  static constexpr bool kSignedCodes = false;
+
+  static F Zero() { return _mm512_setzero_ps(); }
+  static F Set(float value) { return _mm512_set1_ps(value); }
+  static I SetInt(int32_t value) { return _mm512_set1_epi32(value); }
+  static void Store(float* to, F value) { _mm512_storeu_ps(to, value); }
+  static F Mul(F a, F b) { return _mm512_mul_ps(a, b); }
+  static F Fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+  static F NegFma(F a, F b, F c) { return _mm512_fnmadd_ps(a, b, c); }
+  static F ToFloat(I value) { return _mm512_cvtepi32_ps(value); }
+  static F LoadHalf(const std::byte* from) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+  }
+
+#include "kernels/cpu/grouped_vnni-inl.h"
+  static I LoadCodes(const std::byte* from) { return _mm512_loadu_si512(from); }
+  static I LowHalf(I codes) { return _mm512_and_si512(codes, _mm512_set1_epi8(15)); }
+  static I HighHalf(I codes) { return _mm512_and_si512(_mm512_srli_epi16(codes, 4), _mm512_set1_epi8(15)); }
+  template <WeightKind>
+  static I Dot(I sum, I codes, int32_t four) { return _mm512_dpbusd_epi32(sum, codes, _mm512_set1_epi32(four)); }
+};
+
+}  // namespace
+}  // namespace dgemma
+#include "kernels/cpu/grouped_tile-inl.h"
+DGEMMA_END_TARGET
+
+namespace dgemma {
+const GroupedOps* Avx512VnniGroupedOps() {
+  static constexpr GroupedOps kOps{"avx512 vnni", Isa::kRows, &MultiplyGrouped, &PeakGrouped};
+  return &kOps;
+}
+}  // namespace dgemma
+#else
+namespace dgemma {
+const GroupedOps* Avx512VnniGroupedOps() { return nullptr; }
+}  // namespace dgemma
+#endif

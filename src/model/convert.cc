@@ -1,0 +1,242 @@
+// Chooses types, lists what to write, and hands the rest to the writers.
+#include "model/convert.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <set>
+
+#include "base/checked.h"
+#include "files/atomic_file.h"
+#include "files/bytes.h"
+#include "files/gguf_writer.h"
+#include "files/messages.h"
+#include "files/safetensors_writer.h"
+#include "model/convert_rows.h"
+#include "model/gguf_config.h"
+#include "model/gguf_names.h"
+#include "model/gguf_tokenizer.h"
+#include "model/stored_tensors.h"
+#include "tensor/ggml_blocks.h"
+
+namespace dgemma {
+namespace {
+
+constexpr const char* kTexts[] = {"tokenizer.json", "tokenizer_config.json", "generation_config.json", "config.json"};
+
+/// Vectors, scalars and the router: small, and llama.cpp expects them so.
+bool StaysF32(const TensorSpec& spec) {
+  return spec.role == TensorRole::kNorm || spec.role == TensorRole::kScalar || spec.name.ends_with(".router.proj.weight");
+}
+
+/// The one type of a stored tensor; nothing for panels and for runs of several types.
+std::optional<DType> OnlyType(const StoredTensor& stored) {
+  if (stored.packed()) return std::nullopt;
+  const DType first = stored.runs.front().dtype;
+  const bool all = std::ranges::all_of(stored.runs, [&](const StoredRows& run) { return run.dtype == first; });
+  return all ? std::optional(first) : std::nullopt;
+}
+
+std::string TypeName(const StoredTensor& stored) {
+  if (stored.packed()) return Name(stored.panels.format);
+  const auto only = OnlyType(stored);
+  return only ? std::string(Name(*only)) : "mixed";
+}
+
+/// A text of the checkpoint; empty when it has none.
+Result<std::string> TextOrNothing(const CheckpointFiles& files, const char* name) {
+  auto text = files.Text(name);
+  if (!text && text.error().code == StatusCode::kNotFound) return std::string();
+  return text;
+}
+
+/// Everything of one conversion that the producers refer to; stays in place while the writer runs.
+struct Job {
+  const CheckpointFiles& files;
+  ConvertState state;
+  std::vector<TensorOutcome> outcomes;  // reserved in full, so that producers may keep references
+
+  Result<TensorToWrite> Add(const TensorSpec& spec, std::string name, DType to) {
+    DG_TRY(const StoredTensor stored, FindStored(files, spec));
+    TensorToWrite tensor{std::move(name), to, spec.shape, {}};
+    TensorOutcome outcome{spec.name, TypeName(stored), to};
+    DG_TRY(outcome.bytes, At(spec.name, StoredBytes(tensor)));
+    state.total_bytes += static_cast<int64_t>(outcome.bytes);
+    outcomes.push_back(std::move(outcome));
+    tensor.produce = [this, stored, &kept = outcomes.back()](const ByteSink& sink) -> Result<void> {
+      DG_CHECK_OK(At(kept.name, ConvertRows(stored, kept, state, sink)));
+      if (const auto bytes = files.Tensor(kept.name)) files.Release(*bytes);
+      return {};
+    };
+    return tensor;
+  }
+};
+
+/// llama.cpp's number for a file whose matrices are mostly of this type.
+uint32_t FileType(DType type) {
+  switch (type) {
+    case DType::kF32:
+      return 0;
+    case DType::kF16:
+      return 1;
+    case DType::kQ4_0:
+      return 2;
+    case DType::kQ8_0:
+      return 7;
+    case DType::kQ4K:
+      return 14;
+    case DType::kQ5K:
+      return 16;
+    case DType::kQ6K:
+      return 18;
+    case DType::kIq4Xs:
+      return 30;
+    default:
+      return 32;  // BF16
+  }
+}
+
+Result<void> PutAllMetadata(const CheckpointFiles& files, const Config& config, const ConvertOptions& options, DType mostly,
+                            GgufMetadata& metadata) {
+  metadata.Put("general.architecture", GgufArchitecture(config));
+  metadata.Put("general.type", "model");
+  const auto name = files.metadata().find("general.name");
+  metadata.Put("general.name", std::string_view(name != files.metadata().end() ? name->second : options.name));
+  metadata.Put("general.file_type", FileType(mostly));
+  metadata.Put("general.quantization_version", uint32_t{2});
+  DG_TRY(const std::string generation_text, TextOrNothing(files, "generation_config.json"));
+  GenerationConfig generation;
+  if (!generation_text.empty()) {
+    DG_TRY(generation, At("generation_config.json", ParseGenerationConfig(generation_text, config.vocab)));
+  }
+  PutConfig(config, generation, metadata);
+  TokenizerTexts texts;
+  DG_TRY(texts.tokenizer, files.Text("tokenizer.json"));
+  DG_TRY(const std::string tokenizer_config, TextOrNothing(files, "tokenizer_config.json"));
+  if (!tokenizer_config.empty()) {
+    DG_TRY(texts.chat_template, At("tokenizer_config.json", ChatTemplateOf(tokenizer_config)));
+  }
+  if (texts.chat_template.empty()) {
+    DG_TRY(texts.chat_template, TextOrNothing(files, "chat_template.jinja"));
+  }
+  return PutTokenizer(texts, config, metadata);
+}
+
+/// The texts of a model folder, into `folder`.
+Result<void> SaveTexts(const CheckpointFiles& files, const std::filesystem::path& folder) {
+  for (const char* name : kTexts) {
+    DG_TRY(const std::string text, TextOrNothing(files, name));
+    if (!text.empty()) DG_CHECK_OK(SaveFile(folder / name, AsBytes(text)));
+  }
+  return {};
+}
+
+/// A new folder that takes its place when it is complete; removed when it never is.
+class NewFolder {
+ public:
+  explicit NewFolder(std::filesystem::path target)
+      : target_(std::move(target)), path_(target_.string() + ".partial-" + std::to_string(getpid())) {}
+  NewFolder(const NewFolder&) = delete;
+  NewFolder& operator=(const NewFolder&) = delete;
+  ~NewFolder() {
+    std::error_code ignored;
+    if (created_) std::filesystem::remove_all(path_, ignored);
+  }
+
+  Result<void> Create() {
+    std::error_code error;
+    created_ = std::filesystem::create_directory(path_, error);
+    return created_ ? Result<void>() : FailCall("create", error);
+  }
+  Result<void> Commit() {
+    std::error_code error;
+    std::filesystem::rename(path_, target_, error);
+    created_ = static_cast<bool>(error);
+    return error ? FailCall("rename to", error) : Result<void>();
+  }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  Result<void> FailCall(const char* action, const std::error_code& error) const {
+    const std::string reason = error ? error.message() : "it exists";
+    return Fail(StatusCode::kIo, target_.string() + ": cannot " + action + " the folder: " + reason);
+  }
+
+  std::filesystem::path target_;
+  std::filesystem::path path_;
+  bool created_ = false;
+};
+
+}  // namespace
+
+DType GgufTypeFor(const TensorSpec& spec, DType wanted) {
+  if (StaysF32(spec)) return DType::kF32;
+  const bool few_bits = wanted == DType::kQ4_0 || wanted == DType::kQ4K || wanted == DType::kQ5K || wanted == DType::kIq4Xs;
+  DType type = spec.role == TensorRole::kEmbedding && few_bits ? DType::kQ6K : wanted;
+  const auto fits = [&](DType dtype) { return spec.shape.back() % ValuesPerBlock(dtype) == 0; };
+  if (!fits(type)) type = DType::kQ8_0;
+  return fits(type) ? type : DType::kF16;
+}
+
+Result<std::vector<TensorOutcome>> SaveGguf(const CheckpointFiles& files, const Config& config,
+                                            const std::filesystem::path& target, const ConvertOptions& options, ThreadPool& pool) {
+  const std::vector<TensorSpec> specs = ListTensors(config);
+  Job job{files, {options, pool}, {}};
+  job.outcomes.reserve(specs.size());
+  std::vector<TensorToWrite> tensors;
+  const std::vector<float> factors = RopeFactors(config);
+  if (!factors.empty()) {
+    tensors.push_back(TensorFromMemory(std::string(kGgufRopeFactors), DType::kF32, {factors.size()}, std::as_bytes(std::span(factors))));
+  }
+  DType mostly = options.type.value_or(DType::kBF16);
+  for (const TensorSpec& spec : specs) {
+    if (spec.role == TensorRole::kVision) continue;
+    DG_TRY(const StoredTensor stored, FindStored(files, spec));
+    const DType kept = OnlyType(stored).value_or(DType::kF32);
+    if (!options.type && spec.role == TensorRole::kExperts) mostly = kept;
+    // A file of an autoregressive model has its only scalar under the decoder's name.
+    const std::vector<std::string> names = GgufNames(spec.name);
+    const bool renamed = config.causal_only && spec.role == TensorRole::kScalar;
+    const bool chosen = options.type || StaysF32(spec);
+    DG_TRY(TensorToWrite tensor, job.Add(spec, renamed ? names.back() : names.front(),
+                                         chosen ? GgufTypeFor(spec, options.type.value_or(kept)) : kept));
+    tensors.push_back(std::move(tensor));
+  }
+  GgufMetadata metadata;
+  DG_CHECK_OK(PutAllMetadata(files, config, options, mostly, metadata));
+  DG_CHECK_OK(WriteGguf(target, metadata, tensors));
+  return std::move(job.outcomes);
+}
+
+Result<std::vector<TensorOutcome>> SaveFolder(const CheckpointFiles& files, const Config& config,
+                                              const std::filesystem::path& target, const ConvertOptions& options,
+                                              ThreadPool& pool) {
+  if (options.type && IsBlockType(*options.type)) {
+    return Fail(StatusCode::kInvalidArgument, "type: a model folder holds f32, f16 or bf16 (block types need a .gguf file)");
+  }
+  const std::vector<TensorSpec> specs = ListTensors(config);
+  Job job{files, {options, pool}, {}};
+  job.outcomes.reserve(specs.size());
+  std::vector<TensorToWrite> tensors;
+  for (const TensorSpec& spec : specs) {
+    DG_TRY(const StoredTensor stored, FindStored(files, spec));
+    const DType only = OnlyType(stored).value_or(DType::kF32);
+    DG_TRY(TensorToWrite tensor, job.Add(spec, spec.name, options.type.value_or(IsBlockType(only) ? DType::kF32 : only)));
+    tensors.push_back(std::move(tensor));
+  }
+  std::error_code ignored;
+  const std::map<std::string, std::string> metadata = {{"format", "pt"}};
+  if (std::filesystem::is_directory(target, ignored)) {
+    DG_CHECK_OK(WriteSafetensors(target / "model.safetensors", tensors, metadata));
+    DG_CHECK_OK(SaveTexts(files, target));
+    return std::move(job.outcomes);
+  }
+  NewFolder folder(target);
+  DG_CHECK_OK(folder.Create());
+  DG_CHECK_OK(WriteSafetensors(folder.path() / "model.safetensors", tensors, metadata));
+  DG_CHECK_OK(SaveTexts(files, folder.path()));
+  DG_CHECK_OK(folder.Commit());
+  return std::move(job.outcomes);
+}
+
+}  // namespace dgemma

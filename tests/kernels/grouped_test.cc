@@ -1,0 +1,146 @@
+// Products with grouped weights: every instruction set against the definition in kernels/cpu/grouped.h, bit for bit, and the packed
+// layout against what was stored in it.
+#include "kernels/cpu/grouped.h"
+
+#include <cmath>
+#include <random>
+
+#include "op_cases.h"
+#include "tensor/panels.h"
+
+namespace dgemma::test {
+namespace {
+
+std::vector<WeightFormat> AllFormats() {
+  std::vector<WeightFormat> formats;
+  for (const WeightKind kind : {WeightKind::kInt8, WeightKind::kInt4}) {
+    for (const int32_t group : {16, 32, 64}) {
+      for (const bool has_min : {false, true}) formats.push_back({kind, group, has_min});
+    }
+  }
+  return formats;
+}
+
+/// A matrix of random codes over their whole range, with random scales of both signs.
+struct CodedMatrix {
+  CodedMatrix(const WeightFormat& format_in, int64_t out_in, int64_t in_in) : format(format_in), out(out_in), in(in_in) {
+    std::mt19937 engine(static_cast<uint32_t>(out * 1000 + in));
+    const int32_t low = format.kind == WeightKind::kInt8 ? -128 : format.has_min ? 0 : -8;
+    std::uniform_int_distribution<int32_t> code(low, low + (format.kind == WeightKind::kInt8 ? 255 : 15));
+    std::uniform_int_distribution<int32_t> scale(-1000, 1000);  // times 2^-10: exact in half precision
+    panels.resize(static_cast<size_t>(GroupedBytes(format, 1, out, in)) + 64);
+    const int64_t panel_bytes = PanelBytes(format, in);
+    for (int64_t row = 0; row < out; ++row) {
+      const std::span<std::byte> panel(Panels() + row / 16 * panel_bytes, static_cast<size_t>(panel_bytes));
+      if (row % 16 == 0) ClearPanel(format, in, panel);
+      GroupedRow coded;
+      for (int64_t i = 0; i < in; ++i) coded.code.push_back(static_cast<int8_t>(code(engine)));
+      for (int64_t g = 0; g < GroupCount(format, in); ++g) {
+        coded.scale.push_back(static_cast<float>(scale(engine)) * 0x1p-10f);
+        if (format.has_min) coded.min.push_back(static_cast<float>(scale(engine)) * 0x1p-8f);
+      }
+      StoreRow(coded, format, in, row % 16, panel);
+      rows.push_back(coded);
+    }
+  }
+  /// Aligned to 64 bytes.
+  std::byte* Panels() {
+    return panels.data() + (64 - reinterpret_cast<uintptr_t>(panels.data()) % 64) % 64;
+  }
+
+  WeightFormat format;
+  int64_t out, in;
+  std::vector<std::byte> panels;
+  std::vector<GroupedRow> rows;
+};
+
+/// The definition, with integer sums in 64 bits.
+float Defined(const QuantizedRows& a, int64_t row, const GroupedRow& w, const WeightFormat& format, int64_t in) {
+  float total = 0;
+  for (int64_t g = 0; g < GroupCount(format, in); ++g) {
+    int64_t dot = 0, sum = 0;
+    for (int64_t i = g * format.group; i < std::min(in, (g + 1) * format.group); ++i) {
+      dot += int64_t{a.code[row * a.stride + i]} * w.code[static_cast<size_t>(i)];
+      sum += a.code[row * a.stride + i];
+    }
+    total = std::fma(w.scale[static_cast<size_t>(g)], static_cast<float>(dot), total);
+    if (format.has_min) total = std::fma(-w.min[static_cast<size_t>(g)], static_cast<float>(sum), total);
+  }
+  return total * a.scale[row];
+}
+
+TEST(GroupedProduct, IsTheDefinitionOnEveryInstructionSetFormatAndShape) {
+  struct Shape {
+    int64_t rows, in, out;
+  };
+  for (const Shape& s : {Shape{1, 16, 16}, {1, 300, 70}, {2, 33, 15}, {5, 64, 33}, {7, 704, 40}, {13, 129, 17}, {29, 130, 64}}) {
+    std::mt19937 engine(7);
+    std::uniform_int_distribution<int32_t> code(-127, 127);
+    std::vector<float> memory(static_cast<size_t>(CodeFloats(s.rows, s.in)));
+    const QuantizedRows a = CodeRows(memory.data(), s.rows, s.in);
+    for (int64_t row = 0; row < s.rows; ++row) {
+      a.scale[row] = 0.01f * static_cast<float>(row + 1);
+      for (int64_t i = 0; i < s.in; ++i) a.code[row * a.stride + i] = static_cast<int8_t>(row == 0 ? 127 : code(engine));
+      SumCodes(a, row);
+    }
+    for (const WeightFormat& format : AllFormats()) {
+      CodedMatrix w(format, s.out, s.in);
+      for (const GroupedOps& ops : SupportedGroupedOps()) {
+        Rows c(s.rows, s.out);
+        ops.multiply({a, w.Panels(), format, s.in, s.out, c.view.data, c.view.stride});
+        int64_t wrong = 0;
+        for (int64_t row = 0; row < s.rows; ++row) {
+          for (int64_t o = 0; o < s.out; ++o) {
+            const float expected = Defined(a, row, w.rows[static_cast<size_t>(o)], format, s.in);
+            wrong += std::bit_cast<uint32_t>(c.view.Row(row)[o]) != std::bit_cast<uint32_t>(expected) ? 1 : 0;
+          }
+          EXPECT_TRUE(std::isnan(c.view.Row(row)[s.out])) << "written past the row";
+        }
+        EXPECT_EQ(wrong, 0) << ops.target << " " << Name(format) << " " << s.rows << "x" << s.in << "x" << s.out;
+      }
+    }
+  }
+}
+
+TEST(Panels, GiveBackWhatWasStored) {
+  for (const WeightFormat& format : AllFormats()) {
+    CodedMatrix w(format, 37, 150);
+    const auto bytes = static_cast<size_t>(PanelBytes(format, 150));
+    EXPECT_EQ(bytes % 64, 0U);
+    for (int64_t row = 0; row < w.out; ++row) {
+      GroupedRow back;
+      LoadRow({w.Panels() + static_cast<size_t>(row / 16) * bytes, bytes}, format, w.in, row % 16, back);
+      const GroupedRow& stored = w.rows[static_cast<size_t>(row)];
+      EXPECT_EQ(back.code, stored.code) << Name(format);
+      EXPECT_EQ(back.scale, stored.scale) << Name(format);
+      EXPECT_EQ(back.min, stored.min) << Name(format);
+    }
+  }
+}
+
+TEST(QuantizeRow, MissesNoValueByMoreThanAStepAndRoundTripsItsOwnGrid) {
+  const std::vector<float> values = Normals(300, 5);
+  for (const WeightFormat& format : AllFormats()) {
+    GroupedRow coded, again;
+    QuantizeRow(values, format, {}, coded);
+    std::vector<float> back(values.size());
+    DequantizeRow(coded, format, back);
+    for (size_t i = 0; i < values.size(); ++i) {
+      // Within half a step inside the range; the narrowed ranges that the fit tries cut at most a fifth of it (1.6 steps of int4).
+      const double step = std::abs(static_cast<double>(coded.scale[i / static_cast<size_t>(format.group)]));
+      const double slack = format.kind == WeightKind::kInt8 && !format.has_min ? 0.5 : format.kind == WeightKind::kInt8 ? 0.7 : 2.2;
+      EXPECT_LE(std::abs(static_cast<double>(back[i]) - values[i]), step * slack * 1.01) << Name(format);
+    }
+  }
+  GroupedRow zeros;
+  const std::vector<float> nothing(48, 0.0f);
+  for (const WeightFormat& format : AllFormats()) {
+    QuantizeRow(nothing, format, {}, zeros);
+    std::vector<float> back(nothing.size(), 1.0f);
+    DequantizeRow(zeros, format, back);
+    EXPECT_EQ(back, nothing) << Name(format);
+  }
+}
+
+}  // namespace
+}  // namespace dgemma::test
