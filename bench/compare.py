@@ -22,6 +22,7 @@ from typing import Any
 
 HERE = pathlib.Path(__file__).resolve().parent
 TIE = 0.15
+PREFILL = (128, 512)  # prompt lengths to time
 Run = dict[str, Any]
 
 
@@ -49,8 +50,13 @@ def run_json(command: list[str]) -> Run:
 
 
 def prefill_ms(runs: list[Run], tokens: int) -> list[float]:
-    """The prefill times for one prompt length in all runs that have it."""
+    """The prefill times for one prompt length in all runs of Transformers that have it."""
     return [entry["ms"] for run in runs for entry in run.get("prefill", []) if entry["tokens"] == tokens]
+
+
+def pass_ms(runs: list[Run], name: str) -> list[float]:
+    """The least times of one pass in all runs of dgemma that have it."""
+    return [entry["least_ms"] for run in runs for entry in run["passes"] if entry["name"] == name]
 
 
 def row(label: str, ours: list[float], theirs: list[float], unit: str) -> str:
@@ -67,24 +73,25 @@ def row(label: str, ours: list[float], theirs: list[float], unit: str) -> str:
 def table(ours: list[Run], theirs: list[Run]) -> str:
     """The comparison as a markdown table, and what only dgemma reports below it."""
     lines = ["| | dgemma | Transformers | ratio | spread |", "|---|---|---|---|---|"]
-    lines.append(row("denoise step", [r["ms_per_step"] for r in ours], [r["ms_per_step"] for r in theirs], "ms"))
-    lengths = sorted({entry["tokens"] for run in ours + theirs for entry in run.get("prefill", [])})
-    for tokens in lengths:
-        lines.append(row(f"prefill {tokens} tokens", prefill_ms(ours, tokens), prefill_ms(theirs, tokens), "ms"))
+    lines.append(row("denoise step", pass_ms(ours, "denoise"), [r["ms_per_step"] for r in theirs], "ms"))
+    for tokens in sorted({entry["tokens"] for run in theirs for entry in run.get("prefill", [])}):
+        name = f"prefill {tokens}"
+        lines.append(row(f"{name} tokens", pass_ms(ours, name), prefill_ms(theirs, tokens), "ms"))
+    for name in ("commit", "commit + denoise", "token"):
+        lines.append(row(name, pass_ms(ours, name), [], "ms"))
     memory = [[r["peak_rss_bytes"] / 2**20 for r in side if "peak_rss_bytes" in r] for side in (ours, theirs)]
     lines.append(row("peak memory", *memory, "MiB"))
     last = ours[-1]
-    notes = []
-    if "plan_bytes" in last:
-        notes.append(f"memory that dgemma plans: {last['plan_bytes'] / 2**20:.1f} MiB")
-    peak = max((run.get("peak_gflops", 0.0) for run in ours), default=0.0)
-    for entry in last.get("gemm", []):
-        best = max(g["gflops"] for run in ours for g in run.get("gemm", []) if g["shape"] == entry["shape"])
-        share = f" = {100 * best / peak:.0f} % of peak" if peak else ""
-        notes.append(f"matrix product {entry['shape']}: {best:.1f} GFLOP/s{share}")
-    if peak:
-        notes.append(f"peak of the processor as dgemma measures it: {peak:.1f} GFLOP/s")
-    return "\n".join(lines + ([""] + [f"- {note}" for note in notes] if notes else []))
+    machine_rates = last["machine"]
+    notes = [
+        f"memory that dgemma plans: {last['plan_bytes'] / 2**20:.1f} MiB",
+        f"as dgemma measures the machine: reads {machine_rates['read_bytes_per_second'] / 1e9:.1f} GB/s, "
+        f"{machine_rates['int8_operations_per_second'] / 1e9:.0f} GOP/s int8, "
+        f"{machine_rates['float32_operations_per_second'] / 1e9:.0f} GFLOP/s float32",
+    ]
+    for entry in last["passes"]:
+        notes.append(f"{entry['name']}: {100 * entry['share_of_bound']:.0f} % of its bound")
+    return "\n".join([*lines, "", *(f"- {note}" for note in notes)])
 
 
 def main() -> None:
@@ -96,15 +103,17 @@ def main() -> None:
     parser.add_argument("--python", default=sys.executable, help="an interpreter that has torch and transformers")
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16", help="for Transformers")
     parser.add_argument("--steps", type=int, default=16, help="denoise steps that Transformers times")
-    parser.add_argument("--prompt", type=int, default=128, help="tokens in Transformers' cache while it times steps")
+    parser.add_argument("--prompt", type=int, default=128, help="tokens in the cache while steps are timed")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=pathlib.Path, help="also write every run here")
     arguments = parser.parse_args()
-    own = [arguments.dgemma, "bench", str(arguments.model), "--json", *arguments.dgemma_options.split()]
+    own = [arguments.dgemma, "bench", str(arguments.model), "--json", "--prompt", str(arguments.prompt)]
+    own += ["--prefill", ",".join(map(str, PREFILL)), "--threads", str(arguments.threads)]
+    own += arguments.dgemma_options.split()
     other = [arguments.python, str(HERE / "bench_transformers.py"), str(arguments.model), "--json"]
     other += ["--dtype", arguments.dtype, "--steps", str(arguments.steps), "--prompt", str(arguments.prompt)]
-    other += ["--threads", str(arguments.threads), "--repeats", "1"]
+    other += ["--threads", str(arguments.threads), "--repeats", "1", "--prefill", *map(str, PREFILL)]
     ours: list[Run] = []
     theirs: list[Run] = []
     for number in range(arguments.rounds):

@@ -176,6 +176,7 @@ void TimeAttention(Bench& bench, int64_t width, const QkvShape& shape, int64_t c
   span.window = window;
   span.causal = false;
   span.local = local;
+  span.local_rows = kRows;
   const int64_t keys = (window > 0 ? std::min(cached, window - 1) : cached) + kRows;
   bench.Time(fmt::format("attend canvas {}, {} cached", kind, cached), {0, 2 * Product(kRows, q_width, keys)},
              [&] { bench.kernels().Attend({&span, 1}, shape, q, out); });

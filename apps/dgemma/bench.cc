@@ -1,20 +1,21 @@
-// `dgemma bench`: what this machine does with a model: loading, reading a prompt, a denoising step, a commit, an
-// autoregressive step. Uses the public interface only, so what it times is what an answer costs.
+// `dgemma bench`: what this machine can do, and what each pass of a model makes of it; two models or two reports compared; single
+// operations. The passes are timed in bench_passes.h, the figures printed in bench_report.h.
 #include <fmt/format.h>
 #include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <boost/json/array.hpp>
-#include <boost/json/object.hpp>
-#include <boost/json/serialize.hpp>
-#include <chrono>
 #include <memory>
+#include <numeric>
 #include <utility>
 #include <vector>
 
 #include "base/try.h"
-#include "model_source.h"
+#include "bench_ops.h"
+#include "bench_passes.h"
+#include "bench_report.h"
+#include "engine/backend.h"
+#include "model/synthesize.h"
 #include "numbers.h"
 #include "progress_line.h"
 #include "verbs.h"
@@ -22,147 +23,34 @@
 namespace dgemma {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-constexpr int kTimedSteps = 16;
-constexpr int64_t kTimedTokens = 16;
+enum class Form { kTable, kMarkdown, kJson };
 
-double MillisecondsSince(Clock::time_point begin) {
-  return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+struct BenchArguments {
+  ModelSource source;
+  std::vector<std::string> compared;
+  int64_t prompt_tokens = 128;
+  std::vector<int64_t> prefill;  // empty: 128 and 512, as far as the context goes
+  int repeats = 0;               // 0: as Enough says
+  Form form = Form::kTable;
+  bool ops = false;
+  std::string shape, format;
+  OpsToTime operations;
+
+  TableForm table() const { return form == Form::kMarkdown ? TableForm::kMarkdown : TableForm::kAligned; }
+};
+
+/// At least three, for two seconds; what is slow ends after five.
+bool Enough(const std::vector<double>& ms, int repeats) {
+  if (repeats > 0) return std::ssize(ms) >= repeats;
+  const double total = std::accumulate(ms.begin(), ms.end(), 0.0);
+  return total >= 5'000 || (ms.size() >= 3 && total >= 2'000) || ms.size() >= 200;
 }
 
 double Median(std::vector<double> values) {
-  if (values.empty()) return 0;
   std::ranges::sort(values);
   const size_t middle = values.size() / 2;
   return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
-
-struct Prefill {
-  int64_t tokens = 0;
-  double ms = 0;
-};
-
-struct Timings {
-  double load_ms = 0;
-  std::vector<Prefill> prefill;
-  double ms_per_step = 0;
-  double commit_ms = 0;
-  double ar_ms_per_token = 0;
-};
-
-// When drafts arrive: the time between two of one canvas is a step, between canvases a step and a commit.
-class DraftTimes final : public Listener {
- public:
-  void OnDraft(const Draft& draft) override {
-    const Clock::time_point now = Clock::now();
-    if (last_canvas_ >= 0) {
-      const double ms = std::chrono::duration<double, std::milli>(now - last_).count();
-      (draft.canvas == last_canvas_ ? steps_ : between_).push_back(ms);
-    }
-    last_ = now;
-    last_canvas_ = draft.canvas;
-  }
-  std::vector<double> steps_;
-  std::vector<double> between_;
-
- private:
-  Clock::time_point last_{};
-  int32_t last_canvas_ = -1;
-};
-
-// A prompt of exactly that many tokens, made of ordinary words.
-std::vector<int32_t> PromptOf(const Engine& engine, int64_t tokens) {
-  std::vector<int32_t> ids;
-  while (std::ssize(ids) < tokens) {
-    const std::vector<int32_t> more = engine.Tokenize("count 3 to 9 and sort what is left over, then spell it; ");
-    if (more.empty()) return {};
-    ids.insert(ids.end(), more.begin(), more.end());
-  }
-  ids.resize(static_cast<size_t>(tokens));
-  return ids;
-}
-
-class Bench {
- public:
-  Bench(Engine& engine, Session& session, std::stop_token stop, int repetitions)
-      : engine_(engine), session_(session), stop_(std::move(stop)), repetitions_(repetitions) {}
-
-  Result<void> Run(Timings& timings) {
-    for (const int64_t tokens : {128, 512, 2048}) {
-      if (tokens + engine_.facts().canvas_tokens > engine_.facts().context_tokens) continue;
-      DG_TRY(const double ms, TimePrefill(tokens));
-      timings.prefill.push_back({.tokens = tokens, .ms = ms});
-    }
-    DG_CHECK_OK(TimeCanvases(timings));
-    return TimeTokens(timings);
-  }
-
- private:
-  // Every step is taken: no early stop, no stop token.
-  Request Forced(int64_t prompt_tokens) const {
-    Request request;
-    request.prompt_tokens = PromptOf(engine_, prompt_tokens);
-    request.options = engine_.Defaults();
-    request.options.stop_tokens.clear();
-    request.options.confidence = 0;
-    request.options.stability = 0;
-    request.stop = stop_;
-    return request;
-  }
-
-  Result<Answer> Ask(const Request& request, Listener* listener = nullptr) {
-    session_.Reset();
-    DG_TRY(Answer answer, session_.Generate(request, listener));
-    if (answer.finish == FinishReason::kCancelled) return Fail(StatusCode::kCancelled, "interrupted");
-    return answer;
-  }
-
-  Result<double> TimePrefill(int64_t tokens) {
-    Request request = Forced(tokens);
-    request.options.steps = 1;
-    request.options.max_new_tokens = 1;
-    std::vector<double> ms;
-    for (int repetition = 0; repetition < repetitions_; ++repetition) {
-      DG_TRY(const Answer answer, Ask(request));
-      ms.push_back(answer.figures.prefill_seconds * 1e3);
-    }
-    return Median(std::move(ms));
-  }
-
-  // Two canvases after a short prompt, where the context has room for them.
-  Result<void> TimeCanvases(Timings& timings) {
-    const int64_t canvas = engine_.facts().canvas_tokens;
-    Request request = Forced(16);
-    request.options.steps = kTimedSteps;
-    request.options.max_new_tokens = std::min(2 * canvas, engine_.facts().context_tokens - 16);
-    DraftTimes times;
-    for (int repetition = 0; repetition < repetitions_; ++repetition) {
-      DG_CHECK_OK(Ask(request, &times));
-    }
-    timings.ms_per_step = Median(times.steps_);
-    timings.commit_ms = std::max(0.0, Median(times.between_) - timings.ms_per_step);
-    return {};
-  }
-
-  Result<void> TimeTokens(Timings& timings) {
-    Request request = Forced(16);
-    request.options.mode = DecodeMode::kAutoregressive;
-    request.options.max_new_tokens = kTimedTokens;
-    std::vector<double> ms;
-    for (int repetition = 0; repetition < repetitions_; ++repetition) {
-      DG_TRY(const Answer answer, Ask(request));
-      const double seconds = answer.figures.total_seconds - answer.figures.prefill_seconds;
-      ms.push_back(seconds * 1e3 / static_cast<double>(std::max<int64_t>(answer.figures.answer_tokens, 1)));
-    }
-    timings.ar_ms_per_token = Median(std::move(ms));
-    return {};
-  }
-
-  Engine& engine_;
-  Session& session_;
-  std::stop_token stop_;
-  int repetitions_;
-};
 
 int64_t PeakBytes() {
   rusage usage{};
@@ -170,97 +58,225 @@ int64_t PeakBytes() {
   return int64_t{usage.ru_maxrss} * 1024;
 }
 
-void PrintJson(Program& program, const Engine& engine, const Timings& timings) {
-  boost::json::array prefill;
-  for (const Prefill& entry : timings.prefill)
-    prefill.push_back(boost::json::object{{"tokens", entry.tokens}, {"ms", entry.ms}});
-  const boost::json::object object{{"model", engine.facts().name},
-                                   {"backend", engine.facts().backend},
-                                   {"dtype", engine.facts().dtype},
-                                   {"load_ms", timings.load_ms},
-                                   {"prefill", std::move(prefill)},
-                                   {"ms_per_step", timings.ms_per_step},
-                                   {"canvas_tokens", engine.facts().canvas_tokens},
-                                   {"commit_ms", timings.commit_ms},
-                                   {"ar_ms_per_token", timings.ar_ms_per_token},
-                                   {"peak_rss_bytes", PeakBytes()},
-                                   {"plan_bytes", engine.plan().Total()}};
-  program.out.Write(boost::json::serialize(object) + "\n");
-}
-
-void PrintTable(Program& program, const Engine& engine, const Timings& timings) {
-  const ModelFacts& facts = engine.facts();
-  std::string table = fmt::format("{}: {:.1f} M parameters, {}, {}\n\n", facts.name,
-                                  static_cast<double>(facts.parameters) / 1e6, facts.dtype, facts.backend);
-  const auto row = [&](const std::string& what, double ms, const std::string& rate) {
-    table += fmt::format("  {:<28} {:>10.2f} ms   {}\n", what, ms, rate);
-  };
-  const auto per_second = [](int64_t tokens, double ms) {
-    return ms > 0 ? fmt::format("{:.0f} tok/s", static_cast<double>(tokens) * 1e3 / ms) : std::string();
-  };
-  row("load", timings.load_ms, "");
-  for (const Prefill& entry : timings.prefill) {
-    row(fmt::format("prompt of {} tokens", entry.tokens), entry.ms, per_second(entry.tokens, entry.ms));
+Result<std::vector<int64_t>> PrefillLengths(const BenchArguments& arguments, const Engine& engine) {
+  const int64_t context = engine.facts().context_tokens;
+  std::vector<int64_t> lengths = arguments.prefill;
+  if (lengths.empty()) {
+    lengths = {128, 512};
+    std::erase_if(lengths, [&](int64_t tokens) { return tokens > context; });
   }
-  row(fmt::format("denoising step of {}", facts.canvas_tokens), timings.ms_per_step, "");
-  row("commit of a canvas", timings.commit_ms, "");
-  row("autoregressive step", timings.ar_ms_per_token, per_second(1, timings.ar_ms_per_token));
-  table +=
-      fmt::format("\n  memory {} at its peak, {} planned\n", BytesText(PeakBytes()), BytesText(engine.plan().Total()));
-  program.out.Write(table);
+  for (const int64_t tokens : lengths) {
+    if (tokens > context)
+      return Fail(StatusCode::kInvalidArgument,
+                  fmt::format("--prefill: {} tokens exceed the context of {}", tokens, context));
+  }
+  return lengths;
 }
 
-struct BenchArguments {
-  ModelSource source;
-  int repetitions = 3;
-  bool json = false;
-};
-
-Result<void> RunBench(Program& program, BenchArguments& arguments) {
-  // A commit of its own can be timed; merged into the next step it cannot.
-  arguments.source.options.commit = CommitMode::kSeparate;
-  Timings timings;
-  const Clock::time_point begin = Clock::now();
-  DG_TRY(const std::unique_ptr<Engine> engine, LoadModel(program, arguments.source));
-  timings.load_ms = MillisecondsSince(begin);
-  DG_TRY(const std::unique_ptr<Session> session, engine->NewSession());
+/// Times every pass of the models in turns, so that a slow minute of the machine hits all of them.
+Result<std::vector<BenchReport>> Measure(Program& program, std::vector<std::unique_ptr<PassBench>>& models,
+                                         const BenchArguments& arguments) {
+  ProgressLine line(program);
   std::stop_source stop;
-  {
-    const Signals::Scope scope(program.signals, Stopping(stop));
-    DG_CHECK_OK(Bench(*engine, *session, stop.get_token(), arguments.repetitions).Run(timings));
+  const Signals::Scope scope(program.signals, Stopping(stop));
+  std::vector<BenchReport> reports(models.size());
+  std::vector<std::vector<PassToTime>> passes;
+  size_t most = 0;
+  for (const auto& model : models) {
+    DG_TRY(const std::vector<int64_t> prefill, PrefillLengths(arguments, model->engine()));
+    passes.push_back(model->Passes(prefill));
+    most = std::max(most, passes.back().size());
   }
-  arguments.json ? PrintJson(program, *engine, timings) : PrintTable(program, *engine, timings);
-  if (program.out.failed()) program.exit_code = kExitFailure;
+  for (size_t index = 0; index < most; ++index) {
+    std::vector<std::vector<double>> ms(models.size());
+    for (bool enough = false; !enough;) {
+      enough = true;
+      for (size_t m = 0; m < models.size(); ++m) {
+        if (index >= passes[m].size()) continue;
+        line.Show(
+            fmt::format("measuring {} ({} of {}), run {}", Name(passes[m][index]), index + 1, most, ms[m].size() + 1));
+        DG_TRY(const double once, models[m]->Milliseconds(passes[m][index], stop.get_token()));
+        ms[m].push_back(once);
+        enough = enough && Enough(ms[m], arguments.repeats);
+      }
+    }
+    for (size_t m = 0; m < models.size(); ++m) {
+      if (index >= passes[m].size()) continue;
+      const PassToTime& pass = passes[m][index];
+      const int64_t tokens = pass.kind == PassKind::kToken ? 1 : pass.tokens;
+      reports[m].passes.push_back(
+          {Name(pass), tokens, std::ranges::min(ms[m]), Median(ms[m]), std::ssize(ms[m]), models[m]->Cost(pass)});
+    }
+  }
+  const int64_t peak_bytes = models.size() == 1 ? PeakBytes() : 0;
+  line.Show("measuring the machine");
+  const MachineRates machine = MeasureMachine(ThreadsFor(arguments.source.options.threads));
+  for (size_t m = 0; m < models.size(); ++m) {
+    const ModelFacts& facts = models[m]->engine().facts();
+    BenchReport& report = reports[m];
+    report.model = facts.name;
+    report.dtype = facts.dtype;
+    report.backend = facts.backend;
+    report.parameters = facts.parameters;
+    report.canvas_tokens = facts.canvas_tokens;
+    report.prompt_tokens = models[m]->prompt_tokens();
+    report.machine = machine;
+    report.load_ms = models[m]->load_ms();
+    report.plan_bytes = models[m]->engine().plan().Total();
+    report.peak_bytes = peak_bytes;
+  }
+  return reports;
+}
+
+/// Reports of these models and report files, in their order.
+Result<std::vector<BenchReport>> Reports(Program& program, const std::vector<std::string>& sides,
+                                         const BenchArguments& arguments) {
+  std::vector<std::unique_ptr<PassBench>> models;
+  for (const std::string& side : sides) {
+    if (side.ends_with(".json")) continue;
+    ModelSource source = arguments.source;
+    source.model = side;
+    DG_TRY(std::unique_ptr<PassBench> model, PassBench::Load(program, source, arguments.prompt_tokens));
+    models.push_back(std::move(model));
+  }
+  std::vector<BenchReport> measured, reports;
+  if (!models.empty()) {
+    DG_TRY(measured, Measure(program, models, arguments));
+  }
+  for (auto next = measured.begin(); const std::string& side : sides) {
+    if (!side.ends_with(".json")) {
+      reports.push_back(*next++);
+      continue;
+    }
+    DG_TRY(BenchReport report, ReadReport(side));
+    reports.push_back(std::move(report));
+  }
+  return reports;
+}
+
+Result<void> RunPasses(Program& program, const BenchArguments& arguments) {
+  std::vector<std::string> sides = arguments.compared;
+  if (sides.size() != 2) sides.insert(sides.begin(), arguments.source.model);
+  if (arguments.compared.size() == 2 && !arguments.source.model.empty())
+    return Fail(StatusCode::kInvalidArgument, "--compare: one model or report besides MODEL, or two without it");
+  DG_TRY(const std::vector<BenchReport> reports, Reports(program, sides, arguments));
+  if (reports.size() == 1) {
+    program.out.Write(arguments.form == Form::kJson ? ReportJson(reports[0])
+                                                    : ReportTable(reports[0], arguments.table()));
+  } else {
+    program.out.Write(arguments.form == Form::kJson ? ComparisonJson(reports[0], reports[1])
+                                                    : ComparisonTable(reports[0], reports[1], arguments.table()));
+  }
   return {};
+}
+
+Result<void> RunOps(Program& program, BenchArguments& arguments) {
+  OpsToTime& ops = arguments.operations;
+  const EngineOptions& options = arguments.source.options;
+  std::string name = arguments.shape;
+  if (!arguments.shape.empty()) {
+    DG_TRY(const std::string text, SyntheticConfig(arguments.shape));
+    DG_TRY(ops.config, ParseConfig(text));
+  } else {
+    name = IsEmbedded(arguments.source) ? "embedded" : arguments.source.model;
+    DG_TRY(const CheckpointFiles files, OpenModelFiles(arguments.source.model));
+    DG_TRY(ops.config, AtPath(name, ReadConfig(files)));
+    TakeFormats(PlanWeights(files, ops.config, *MakeKernels(options, ops.config)), ops);
+  }
+  if (!arguments.format.empty()) {
+    DG_TRY(ops.matrices, ParseWeightFormat(arguments.format));
+    ops.experts = ops.table = ops.matrices;
+  }
+  ops.cached_tokens = arguments.prompt_tokens;
+  if (arguments.repeats > 0) ops.repeats = arguments.repeats;
+  const MachineRates machine = MeasureMachine(ThreadsFor(options.threads));
+  DG_TRY(const std::vector<OpTiming> timings, TimeOps(ops, options));
+  if (arguments.form == Form::kJson) {
+    program.out.Write(OpsJson(timings, machine));
+  } else {
+    program.out.Write(fmt::format("{}: {} rows, matrices {}, experts {}, table {}\n{}\n\n{}", name, ops.config.canvas,
+                                  Name(ops.matrices), Name(ops.experts), Name(ops.table), MachineText(machine),
+                                  OpsTable(timings, machine, arguments.table())));
+  }
+  return {};
+}
+
+void AddOpsFlags(CLI::App& verb, const std::shared_ptr<BenchArguments>& arguments) {
+  const char* group = "Operations";
+  CLI::Option* ops =
+      verb.add_flag("--ops", arguments->ops, "single operations in the model's shapes, random weights")->group(group);
+  verb.add_option("--only", arguments->operations.only, "operations whose name contains this")
+      ->needs(ops)
+      ->type_name("TEXT")
+      ->group(group);
+  verb.add_option("--shape", arguments->shape, "shapes of `dgemma synth` instead of a model's: 26b, mid")
+      ->needs(ops)
+      ->check(NotEmpty)
+      ->type_name("SHAPE")
+      ->group(group);
+  verb.add_option("--format", arguments->format, "of all weights: float32, bfloat16, int8-32, int4-32-min ...")
+      ->needs(ops)
+      ->check(NotEmpty)
+      ->type_name("FORMAT")
+      ->group(group);
+  verb.add_option_function<std::string>(
+          "--clock",
+          [arguments](const std::string& text) {
+            arguments->operations.clock = text == "cpu" ? OpClock::kProcess : OpClock::kWall;
+          },
+          "cpu counts the process's own time: for -t 1 on a machine with other work")
+      ->needs(ops)
+      ->check(CLI::IsMember({"wall", "cpu"}))
+      ->type_name("{wall,cpu}")
+      ->group(group);
 }
 
 }  // namespace
 
 void AddBench(CLI::App& app, Program& program) {
   CLI::App* verb = app.add_subcommand(
-      "bench", "Times loading, prompts, denoising steps, commits and autoregressive steps of a model.");
+      "bench", "Measures this machine and times each pass of a model: prompts, steps, commits, single tokens.");
   verb->footer(
-      "Examples:\n  dgemma bench\n  dgemma bench DIR -t 8 --json\nMedians of -r repetitions; steps are forced (no "
-      "early stop).");
+      "Examples:\n  dgemma bench\n  dgemma bench DIR -t 8 --json > before.json\n  dgemma bench --compare before.json "
+      "after.json\n  dgemma bench DIR --compare OTHER-DIR\n  dgemma bench DIR --ops --only experts\n"
+      "Every pass is run for about two seconds, three times at least unless it takes seconds; steps are forced (no "
+      "early "
+      "stop).");
   auto arguments = std::make_shared<BenchArguments>();
   verb->add_option("model", arguments->source.model, "the model's folder; without it the embedded model")
       ->check(NotEmpty)
       ->type_name("MODEL");
+  verb->add_option("--compare", arguments->compared, "a model or a report (.json) to compare with, or two of them")
+      ->expected(1, 2)
+      ->check(NotEmpty)
+      ->type_name("OTHER");
+  verb->add_option("--prompt", arguments->prompt_tokens, "cached tokens behind which passes are timed (default 128)")
+      ->check(CLI::Range(1, 1 << 20))
+      ->type_name("N");
+  verb->add_option("--prefill", arguments->prefill, "lengths of prompts to time (default 128,512)")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1 << 20))
+      ->type_name("N,...");
   verb->add_option_function<std::string>(
-          "-r,--repetitions",
+          "-r,--repeats",
           [arguments](const std::string& text) {
             const auto value = ParseNumber<int>(text, 1, 1000);
-            if (!value) throw CLI::ValidationError("--repetitions", value.error().message);
-            arguments->repetitions = *value;
+            if (!value) throw CLI::ValidationError("--repeats", value.error().message);
+            arguments->repeats = *value;
           },
-          "how often each is timed (default 3)")
+          "how often each is timed")
       ->type_name("N");
-  verb->add_flag("--json", arguments->json, "one JSON object");
+  auto* json = verb->add_flag_callback("--json", [arguments] { arguments->form = Form::kJson; }, "one JSON object");
+  verb->add_flag_callback(
+          "--markdown", [arguments] { arguments->form = Form::kMarkdown; }, "tables in markdown")
+      ->excludes(json);
+  AddOpsFlags(*verb, arguments);
   AddLoadFlags(*verb, arguments->source, ModelFlag::kNo);
   AddCommonFlags(*verb, program);
   verb->callback([arguments, &program] {
-    const auto done = RunBench(program, *arguments);
+    const auto done = arguments->ops ? RunOps(program, *arguments) : RunPasses(program, *arguments);
     if (!done) program.Fail("bench", done.error());
+    if (program.out.failed()) program.exit_code = kExitFailure;
   });
 }
 

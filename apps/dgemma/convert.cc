@@ -1,4 +1,5 @@
-// `dgemma convert IN OUT`: a checkpoint in another form or type: GGUF file or model folder, with the errors that rounding cost.
+// `dgemma convert IN OUT`: a checkpoint in another form or type: GGUF file or model folder, with the errors that
+// rounding cost.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -143,15 +144,22 @@ void PrintText(Program& program, const ConvertArguments& arguments, const std::v
 void AddConvert(CLI::App& app, Program& program) {
   CLI::App* verb = app.add_subcommand("convert", "A checkpoint in another form or type: GGUF file or model folder.");
   verb->footer(
-      "Matrices get the type; vectors, scalars and the router stay F32 in GGUF files, the token table is at least Q6_K, and\n"
+      "Matrices get the type; vectors, scalars and the router stay F32 in GGUF files, the token table is at least "
+      "Q6_K, and\n"
       "rows that are no whole number of blocks become Q8_0 or F16. Errors are those of rounding, against IN.\n"
       "Examples:\n"
       "  dgemma convert models/starter starter.gguf --type q8_0\n"
       "  dgemma convert diffusiongemma-Q4_K_M.gguf diffusiongemma-bf16 --type bf16\n"
       "  dgemma convert embedded small.gguf --type q4_k --json");
   auto arguments = std::make_shared<ConvertArguments>();
-  verb->add_option("in", arguments->in, "a model folder, a GGUF file, or `embedded`")->check(NotEmpty)->type_name("IN")->required();
-  verb->add_option("out", arguments->out, "a name ending in .gguf, or a folder")->check(NotEmpty)->type_name("OUT")->required();
+  verb->add_option("in", arguments->in, "a model folder, a GGUF file, or `embedded`")
+      ->check(NotEmpty)
+      ->type_name("IN")
+      ->required();
+  verb->add_option("out", arguments->out, "a name ending in .gguf, or a folder")
+      ->check(NotEmpty)
+      ->type_name("OUT")
+      ->required();
   std::string choices;
   for (const auto& [name, type] : kTypes) choices += (choices.empty() ? "" : ",") + std::string(name);
   verb->add_option_function<std::string>(

@@ -27,7 +27,8 @@ Rates RatesOf(const Figures& figures) {
   const int64_t passes = figures.denoise_passes + figures.commit_passes;
   return {.passes_per_canvas = Over(passes, static_cast<double>(figures.canvases)),
           .tokens_per_pass = Over(figures.answer_tokens, static_cast<double>(passes)),
-          .tokens_per_second = Over(figures.answer_tokens, figures.total_seconds - figures.prefill_seconds)};
+          .tokens_per_second = Over(figures.answer_tokens, figures.total_seconds - figures.prefill_seconds),
+          .row_share = Over(figures.denoise_rows, static_cast<double>(figures.full_rows))};
 }
 
 Figures Without(Figures figures, const Waiting& waiting) {
@@ -41,6 +42,7 @@ std::string FiguresLine(const Answer& answer) {
   const Rates rates = RatesOf(figures);
   std::string line = fmt::format("ttft {}", Milliseconds(figures.first_text_seconds));
   if (figures.canvases > 0) line += fmt::format(", {:.1f} passes/canvas", rates.passes_per_canvas);
+  if (figures.denoise_rows < figures.full_rows) line += fmt::format(", rows {:.0f} %", 100 * rates.row_share);
   line += fmt::format(", {:.1f} tok/pass, {:.0f} tok/s, {}", rates.tokens_per_pass, rates.tokens_per_second,
                       Count(figures.answer_tokens, "token", "tokens"));
   if (figures.canvases > 1) line += fmt::format(", {} canvases", figures.canvases);
@@ -66,7 +68,9 @@ boost::json::object FiguresJson(const Figures& figures) {
           {"prefill_ms", figures.prefill_seconds * 1e3},  {"first_draft_ms", figures.first_draft_seconds * 1e3},
           {"ttft_ms", figures.first_text_seconds * 1e3},  {"total_ms", figures.total_seconds * 1e3},
           {"passes_per_canvas", rates.passes_per_canvas}, {"tokens_per_pass", rates.tokens_per_pass},
-          {"tokens_per_second", rates.tokens_per_second}, {"seed", figures.seed}};
+          {"tokens_per_second", rates.tokens_per_second}, {"denoise_rows", figures.denoise_rows},
+          {"full_rows", figures.full_rows},              {"row_share", rates.row_share},
+          {"seed", figures.seed}};
 }
 
 boost::json::object AnswerJson(const Answer& answer) {

@@ -14,6 +14,7 @@ struct Rates {
   double passes_per_canvas = 0;  ///< denoising and commit passes
   double tokens_per_pass = 0;    ///< answer tokens, not canvas tokens
   double tokens_per_second = 0;  ///< answer tokens over the time after the prompt was read
+  double row_share = 0;          ///< computed canvas rows over those of full passes; 1 unless settled rows were left out
 };
 
 Rates RatesOf(const Figures& figures);
@@ -27,8 +28,8 @@ struct Waiting {
 /// The figures without the waiting.
 Figures Without(Figures figures, const Waiting& waiting);
 
-/// "ttft 12 ms, 5.0 passes/canvas, 7.4 tok/pass, 812 tok/s, 37 tokens, seed 0", then the number of canvases and how it
-/// ended where these are not one and "stop".
+/// "ttft 12 ms, 5.0 passes/canvas, 7.4 tok/pass, 812 tok/s, 37 tokens, seed 0"; computed rows ("rows 54 %") where some were left out;
+/// the number of canvases and how it ended where these are not one and "stop".
 std::string FiguresLine(const Answer& answer);
 
 /// A second line: prompt, cache, prefill, total.

@@ -19,10 +19,13 @@
 #include "engine/memory_plan.h"
 #include "files/checkpoint_files.h"
 #include "model/config.h"
+#include "model/quantized_names.h"
+#include "model/stored_tensors.h"
 #include "model/tensor_list.h"
 #include "model_source.h"
 #include "progress_line.h"
 #include "text/utf8.h"
+#include "text_table.h"
 #include "verbs.h"
 
 namespace dgemma {
@@ -41,32 +44,69 @@ Result<Inspected> Inspect(const ModelSource& source) {
   DG_TRY(Config config, AtPath(name, ReadConfig(files)));
   DG_TRY(const EngineOptions options, FillOptions(source.options, config));
   const auto kernels = MakeKernels(options, config);
-  const MemoryPlan plan = PlanMemory(files, config, config.vocab, options, *kernels);
+  const MemoryPlan plan = PlanMemory(PlanWeights(files, config, *kernels), config, config.vocab, options);
   return Inspected{.name = name, .files = std::move(files), .config = std::move(config), .plan = plan};
 }
 
-std::string ShapeText(const TensorBytes& tensor) { return fmt::format("[{}]", fmt::join(tensor.shape, ", ")); }
+/// What the list of tensors says of one tensor of the files.
+struct Listed {
+  std::string role;
+  std::string format;  ///< that it is computed in
+  bool packed = false;
+  std::vector<uint64_t> shape;  ///< of the values; packed panels and quantised parts lie in other shapes
+};
 
-// Values by storage type, such as "BF16 3.3 M".
-std::map<std::string, uint64_t> ValuesByType(const CheckpointFiles& files) {
-  std::map<std::string, uint64_t> values;
-  for (const TensorBytes& tensor : files.tensors()) {
-    uint64_t count = 1;
-    for (const uint64_t extent : tensor.shape) count *= extent;
-    values[std::string(Name(tensor.dtype))] += count;
+/// Values in one format, and the bytes that they take in the files.
+struct FormatShare {
+  uint64_t values = 0;
+  uint64_t bytes = 0;
+};
+
+struct Contents {
+  std::map<std::string, Listed, std::less<>> tensors;
+  std::map<std::string, FormatShare> formats;
+  FormatShare all;
+  std::map<std::string, std::string> computed_as;  ///< what becomes of codes with scales of their own, by name: "FP8"
+};
+
+std::string HowComputed(const StoredRows& run, const WeightFormat& format) {
+  if (!format.grouped()) return fmt::format("{}, values as stored", Name(format));
+  if (GroupsOf(run.scales) == format) return fmt::format("{}, codes as stored, scales in half precision", Name(format));
+  return fmt::format("{}, each value within 1/254 of the largest of its {}", Name(format), format.group);
+}
+
+Contents ContentsOf(const Inspected& model) {
+  Contents contents;
+  for (const TensorSpec& spec : ListTensors(model.config)) {
+    std::vector<std::string_view> names;
+    const auto stored = FindStored(model.files, spec, &names);
+    if (!stored) continue;  // cannot be: ReadConfig has found every tensor
+    const std::string format = Name(NaturalFormat(*stored));
+    for (FormatShare* share : {&contents.formats[format], &contents.all}) {
+      share->values += spec.Values();
+      for (const std::string_view name : names) share->bytes += model.files.Tensor(name)->ByteCount();
+    }
+    for (const StoredRows& run : stored->runs) {
+      if (run.scaled()) contents.computed_as.emplace(Name(run.scales.kind), HowComputed(run, NaturalFormat(*stored)));
+    }
+    for (const std::string_view name : names) {
+      contents.tensors[std::string(name)] = {Name(spec.role), format, stored->packed(), spec.shape};
+    }
   }
-  return values;
+  return contents;
 }
 
-std::map<std::string, std::string> RolesByName(const Config& config) {
-  std::map<std::string, std::string> roles;
-  for (const TensorSpec& spec : ListTensors(config)) roles[spec.name] = Name(spec.role);
-  return roles;
+Listed ListedAs(const Contents& contents, const TensorBytes& tensor) {
+  const auto found = contents.tensors.find(tensor.name);
+  Listed listed = found != contents.tensors.end()
+                      ? found->second
+                      : Listed{LayerOfUnusedScale(tensor.name) ? "unused" : "tied", "", false, {}};
+  if (!listed.packed) listed.shape.assign(tensor.shape.begin(), tensor.shape.end());
+  return listed;
 }
 
-std::string RoleOf(const std::map<std::string, std::string>& roles, std::string_view name) {
-  const auto found = roles.find(std::string(name));
-  return found != roles.end() ? found->second : "tied";
+double BitsEach(const FormatShare& share) {
+  return 8.0 * static_cast<double>(share.bytes) / static_cast<double>(std::max<uint64_t>(share.values, 1));
 }
 
 boost::json::object GeometryJson(const Config& config) {
@@ -91,24 +131,30 @@ boost::json::object GeometryJson(const Config& config) {
 }
 
 void PrintJson(Program& program, const Inspected& model) {
-  const auto roles = RolesByName(model.config);
+  const Contents contents = ContentsOf(model);
   boost::json::array tensors;
   for (const TensorBytes& tensor : model.files.tensors()) {
-    tensors.push_back(
-        {{"name", tensor.name},
-         {"shape", boost::json::value_from(std::vector<uint64_t>(tensor.shape.begin(), tensor.shape.end()))},
-         {"dtype", Name(tensor.dtype)},
-         {"bytes", tensor.ByteCount()},
-         {"role", RoleOf(roles, tensor.name)},
-         {"file", tensor.file}});
+    const Listed listed = ListedAs(contents, tensor);
+    tensors.push_back({{"name", tensor.name},
+                       {"shape", boost::json::value_from(listed.shape)},
+                       {"dtype", Name(tensor.dtype)},
+                       {"format", listed.format},
+                       {"bytes", tensor.ByteCount()},
+                       {"role", listed.role},
+                       {"file", tensor.file}});
   }
+  boost::json::object parameters;
+  for (const auto& [format, share] : contents.formats)
+    parameters[format] = {{"values", share.values}, {"bits_each", BitsEach(share)}};
   const MemoryPlan& plan = model.plan;
   const boost::json::object object{{"model", model.name},
-                                   {"parameters", boost::json::value_from(ValuesByType(model.files))},
+                                   {"parameters", std::move(parameters)},
+                                   {"computed_as", boost::json::value_from(contents.computed_as)},
                                    {"geometry", GeometryJson(model.config)},
                                    {"plan_bytes",
                                     {{"weights", plan.weights},
                                      {"cache_per_session", plan.cache_per_session},
+                                     {"skip_per_session", plan.skip_per_session},
                                      {"pass", plan.pass},
                                      {"tokenizer", plan.tokenizer},
                                      {"program", plan.program},
@@ -117,17 +163,22 @@ void PrintJson(Program& program, const Inspected& model) {
   program.out.Write(boost::json::serialize(object) + "\n");
 }
 
+/// What the file calls the values, and what they are computed as where that has another name.
+std::string TypeText(const TensorBytes& tensor, const Listed& listed) {
+  if (listed.packed) return listed.format;
+  const bool grouped = ParseWeightFormat(listed.format).value_or(kFloat32Weights).grouped();
+  return fmt::format("{}{}{}", Name(tensor.dtype), grouped ? " as " : "", grouped ? listed.format : "");
+}
+
 std::string TensorTable(const Inspected& model) {
-  const auto roles = RolesByName(model.config);
-  size_t widest = 0;
-  for (const TensorBytes& tensor : model.files.tensors()) widest = std::max(widest, tensor.name.size());
-  std::string table;
+  const Contents contents = ContentsOf(model);
+  TextTable table({"tensor", "shape", "type", "bytes", "role"}, {0, 1, 2, 4});
   for (const TensorBytes& tensor : model.files.tensors()) {
-    table += fmt::format("  {:<{}}  {:<20} {:<5} {:>9}  {}\n", PrintableText(tensor.name), widest, ShapeText(tensor),
-                         Name(tensor.dtype), BytesText(static_cast<int64_t>(tensor.ByteCount())),
-                         RoleOf(roles, tensor.name));
+    const Listed listed = ListedAs(contents, tensor);
+    table.Add({PrintableText(tensor.name), fmt::format("[{}]", fmt::join(listed.shape, ", ")), TypeText(tensor, listed),
+               BytesText(static_cast<int64_t>(tensor.ByteCount())), listed.role});
   }
-  return table;
+  return table.Aligned();
 }
 
 void PrintText(Program& program, const Inspected& model) {
@@ -136,11 +187,18 @@ void PrintText(Program& program, const Inspected& model) {
   const auto row = [&](const char* what, const std::string& value) {
     text += fmt::format("  {:<12} {}\n", what, value);
   };
-  std::vector<std::string> types;
-  for (const auto& [type, values] : ValuesByType(model.files))
-    types.push_back(fmt::format("{:.1f} M {}", static_cast<double>(values) / 1e6, type));
+  const Contents contents = ContentsOf(model);
+  std::vector<std::string> formats;
+  for (const auto& [format, share] : contents.formats) {
+    formats.push_back(
+        fmt::format("{:.1f} M {} ({:.2f} bits)", static_cast<double>(share.values) / 1e6, format, BitsEach(share)));
+  }
   const auto sliding = std::ranges::count_if(config.layers, &LayerConfig::sliding);
-  row("parameters", fmt::format("{} in {} tensors", fmt::join(types, ", "), model.files.tensors().size()));
+  row("parameters",
+      fmt::format("{:.1f} M in {} tensors, {:.2f} bits each", static_cast<double>(contents.all.values) / 1e6,
+                  model.files.tensors().size(), BitsEach(contents.all)));
+  row("formats", fmt::format("{}", fmt::join(formats, ", ")));
+  for (const auto& [kind, how] : contents.computed_as) row(kind.c_str(), "computed as " + how);
   row("canvas", fmt::format("{} tokens", config.canvas));
   row("vocabulary", fmt::format("{}", config.vocab));
   row("context", fmt::format("{} positions", config.max_positions));

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <string>
+#include <string_view>
 
 #include "dgemma/dgemma.h"
 #include "program.h"
@@ -20,6 +21,8 @@ class ProgressLine {
 
   /// Shows a state of the task, at most ten times a second.
   void Show(const Progress& progress);
+  /// Shows a text, at most ten times a second.
+  void Show(std::string_view text);
   /// Erases the line, if one is shown.
   void Clear();
 

@@ -7,8 +7,10 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <memory>
 #include <random>
 
+#include "base/try.h"
 #include "numbers.h"
 
 namespace dgemma {
@@ -18,6 +20,7 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kSmallest = 1e-6;  // of temperatures and bounds: below it everything is as good as greedy
 constexpr double kHottest = 100;
 constexpr int32_t kMostSteps = 4096;
+constexpr int32_t kSettledSteps = 2;  // of --skip alone; measured, docs/SPEED.md
 
 template <auto member, typename T>
 Result<void> Assign(Settings& settings, std::string_view text, T low, T high) {
@@ -54,6 +57,33 @@ Result<void> SetEarlyStop(Settings& s, std::string_view text) {
   if (text != "on" && text != "off") return Fail(StatusCode::kInvalidArgument, Quoted(text) + " is unknown (on, off)");
   if (text == "off") s.confidence = 0;
   return {};
+}
+
+// "S", "S,R" or "S,R,F": the fields of SkipOptions in order.
+Result<void> SetSkip(Settings& s, std::string_view text) {
+  SkipOptions skip;
+  skip.settled_steps = kSettledSteps;
+  if (text == "off") skip.settled_steps = 0;
+  if (text != "on" && text != "off") {
+    const std::array fields = {&skip.settled_steps, &skip.refresh_every, &skip.full_passes};
+    std::string_view rest = text;
+    for (size_t field = 0; field < fields.size(); ++field) {
+      const size_t comma = std::min(rest.find(','), rest.size());
+      DG_TRY(*fields[field], ParseNumber<int32_t>(rest.substr(0, comma), 1, kMostSteps));
+      if (comma == rest.size()) break;
+      rest.remove_prefix(comma + 1);
+      if (field + 1 == fields.size())
+        return Fail(StatusCode::kInvalidArgument, Quoted(text) + " has more than three numbers (S,R,F)");
+    }
+  }
+  s.skip = skip;
+  return {};
+}
+
+std::optional<std::string> SkipText(const Settings& s) {
+  if (!s.skip) return std::nullopt;
+  if (s.skip->settled_steps == 0) return "off";
+  return fmt::format("{},{},{}", s.skip->settled_steps, s.skip->refresh_every, s.skip->full_passes);
 }
 
 constexpr std::array kSettings = {
@@ -95,6 +125,9 @@ constexpr std::array kSettings = {
             [](const Settings&) -> std::optional<std::string> { return std::nullopt; }},
     Setting{"-s,--seed", "N", "same seed, same answer; a number or `random` (default 0)", SetSeed,
             Text<&Settings::seed>},
+    Setting{"--skip", "S,R,F",
+            "leave out rows settled for S steps, all rows every R steps and in the last F; approximate, needs = (off; alone: 2,8,1)",
+            SetSkip, SkipText, "on"},
 };
 
 }  // namespace
@@ -127,15 +160,16 @@ Result<GenerateOptions> Resolve(const Settings& settings, const GenerateOptions&
   options.stability = settings.stability.value_or(options.stability);
   options.confidence = settings.confidence.value_or(options.confidence);
   options.seed = settings.seed.value_or(options.seed);
+  options.skip = settings.skip.value_or(options.skip);
   const auto clash = [](const char* what) { return Fail(StatusCode::kInvalidArgument, what); };
   if (settings.temp && (settings.t_max || settings.t_min)) {
     return clash("temp: contradicts t-max and t-min (set either the one or the others)");
   }
   if (settings.mode == DecodeMode::kAutoregressive) {
     if (settings.steps || settings.entropy_bound || settings.stability || settings.confidence || settings.t_max ||
-        settings.t_min) {
+        settings.t_min || settings.skip) {
       return clash(
-          "ar: contradicts steps, entropy-bound, stability, confidence, t-max and t-min (they are about canvases)");
+          "ar: contradicts steps, entropy-bound, stability, confidence, t-max, t-min and skip (they are about canvases)");
     }
     options.temperature = settings.temp.value_or(options.temperature);
     return options;
@@ -157,15 +191,19 @@ Result<GenerateOptions> Resolve(const Settings& settings, const GenerateOptions&
 
 void AddSettings(CLI::App& verb, Settings& settings) {
   for (const Setting& setting : kSettings) {
-    verb.add_option_function<std::string>(
-            setting.flags,
-            [&settings, &setting](const std::string& text) {
-              const auto done = setting.set(settings, text);
-              if (!done) throw CLI::ValidationError("--" + NameOf(setting), done.error().message);
-            },
-            setting.help)
-        ->type_name(setting.value)
-        ->group("Sampling");
+    const auto take = [&settings, &setting](const std::string& text) {
+      const auto done = setting.set(settings, text);
+      if (!done) throw CLI::ValidationError("--" + NameOf(setting), done.error().message);
+    };
+    CLI::Option* option = nullptr;
+    if (setting.alone == nullptr) {
+      option = verb.add_option_function<std::string>(setting.flags, take, setting.help);
+    } else {
+      const auto text = std::make_shared<std::string>();
+      option = verb.add_flag(fmt::format("{}{{{}}}", setting.flags, setting.alone), *text, setting.help);
+      option->each([take, text](const std::string& given) { take(given); });
+    }
+    option->type_name(setting.value)->group("Sampling");
   }
   verb.add_flag_callback(
           "--ar", [&settings] { settings.mode = DecodeMode::kAutoregressive; },

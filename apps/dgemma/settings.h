@@ -28,6 +28,7 @@ struct Settings {
   std::optional<int32_t> stability;
   std::optional<double> confidence;
   std::optional<uint64_t> seed;
+  std::optional<SkipOptions> skip;
   DecodeMode mode = DecodeMode::kDiffusion;
 };
 
@@ -38,6 +39,7 @@ struct Setting {
   const char* help;
   Result<void> (*set)(Settings&, std::string_view text);
   std::optional<std::string> (*get)(const Settings&);  ///< nothing when the user did not set it
+  const char* alone = nullptr;  ///< what the flag without a value means; a value then needs an equals sign
 };
 
 /// All settings, in the order of the help page.

@@ -65,13 +65,14 @@ struct MemoryPlan {
   int64_t pass = 0;  ///< activations and scratch of the largest pass
   int64_t tokenizer = 0;
   int64_t program = 0;  ///< code, libraries, small tables
+  int64_t skip_per_session = 0;  ///< added by a session's first request with SkipOptions; not in Total()
   int64_t Total() const { return weights + cache_per_session + pass + tokenizer + program; }
 };
 
 /// What a checkpoint is, for people and tools.
 struct ModelFacts {
   std::string name;     ///< folder name, or "embedded"
-  std::string dtype;    ///< "bfloat16" or "float32"
+  std::string dtype;    ///< of the weights, that of the most first: "bfloat16", "int4-32-min + int8-32"
   std::string backend;  ///< description with instruction set and threads
   int64_t parameters = 0;
   int64_t layers = 0;
@@ -91,6 +92,17 @@ enum class DecodeMode : uint8_t {
   kAutoregressive,  ///< one token a pass on the same weights, for comparison
 };
 
+/// Leaving out rows of a canvas that have settled: an approximation, off by default. A row that `settled_steps` passes in a row were
+/// sure of, with the same token, keeps its keys, values and prediction and is not computed until it is no longer accepted.
+/// A canvas always ends with a pass that computed every row: one that meets the stop rule, or its last allowed step.
+/// docs/SPEED.md says what it saves and costs; settled_steps 2 is the measured choice.
+struct SkipOptions {
+  int32_t settled_steps = 0;  ///< 0..4096; 0: off
+  int32_t refresh_every = 8;  ///< of this many passes at least one computes every row; 1..4096
+  int32_t full_passes = 1;    ///< passes in a row that compute every row before a canvas ends early, 1..4096; with stability + 1 of
+                              ///< them every draft that the stop rule compares is computed in full
+};
+
 /// Everything that changes an answer. Engine::Defaults() fills it from the checkpoint's generation_config.json.
 /// Ranges are checked by Generate; each error names the field.
 struct GenerateOptions {
@@ -104,6 +116,7 @@ struct GenerateOptions {
   double temperature = 0;            ///< autoregressive mode only; 0 is greedy
   std::vector<int32_t> stop_tokens;  ///< the text ends at the first of these
   uint64_t seed = 0;
+  SkipOptions skip;
 };
 
 /// Start of the first canvas instead of noise: exactly canvas_tokens ids.
@@ -139,6 +152,7 @@ struct Draft {
   std::span<const int32_t> tokens;    ///< argmax of every position
   std::span<const uint8_t> accepted;  ///< 1: taken as certain in this step; 0: will be noise again
   std::span<const float> entropy;     ///< nats
+  int64_t computed_rows = 0;          ///< rows that this step computed; fewer than tokens where settled ones were left out
 };
 
 /// Receives what happens during Generate, on the calling thread. Override what you need.
@@ -169,6 +183,8 @@ struct Figures {
   int64_t answer_tokens = 0;  ///< up to and without the stop token
   int64_t canvases = 0;
   int64_t denoise_passes = 0;
+  int64_t denoise_rows = 0;   ///< canvas rows that these passes computed ...
+  int64_t full_rows = 0;      ///< ... of as many as they would without skipping
   int64_t commit_passes = 0;  ///< passes that only committed (0 when merged)
   double prefill_seconds = 0;
   double first_draft_seconds = 0;  ///< from the call to the first draft

@@ -37,4 +37,30 @@ bool StopRule::Update(std::span<const int32_t> argmax, double mean_entropy) {
   return repeats_ >= stability_ && mean_entropy < confidence_;
 }
 
+SettledRows::SettledRows(SkipRule rule, int64_t rows) : rule_(rule), agreeing_(static_cast<size_t>(rows), 0) {
+  ComputeAll();
+}
+
+void SettledRows::ComputeAll() {
+  computed_.resize(agreeing_.size());
+  std::iota(computed_.begin(), computed_.end(), 0);
+}
+
+void SettledRows::Update(const StepFindings& found, NextPass next) {
+  if (!rule_.on()) return;
+  since_full_ = full() ? 0 : since_full_ + 1;
+  for (const int32_t row : computed_) {
+    const auto r = static_cast<size_t>(row);
+    const bool same = agreeing_[r] > 0 && last_argmax_[r] == found.argmax[r];
+    agreeing_[r] = found.entropy[r] >= rule_.entropy ? 0 : same ? agreeing_[r] + 1 : 1;
+  }
+  last_argmax_.assign(found.argmax.begin(), found.argmax.end());
+  computed_.clear();
+  for (size_t r = 0; r < agreeing_.size(); ++r) {
+    if (found.accepted[r] == 0) agreeing_[r] = 0;
+    if (agreeing_[r] < rule_.settled_steps) computed_.push_back(static_cast<int32_t>(r));
+  }
+  if (next == NextPass::kFull || since_full_ + 1 >= rule_.refresh_every || computed_.empty()) ComputeAll();
+}
+
 }  // namespace dgemma

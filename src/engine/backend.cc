@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "kernels/cpu/cpu_kernels.h"
+#include "kernels/cpu/machine_peak.h"
 #include "kernels/ref/ref_kernels.h"
 
 namespace dgemma {
@@ -23,7 +24,8 @@ std::unique_ptr<Kernels> MakeKernels(const EngineOptions& options, const Config&
   return MakeCpuKernels({ThreadsFor(options.threads), eps});
 }
 
-int64_t PlannedScratchBytes(const EngineOptions& options, const Config& config, int64_t rows, int64_t canvases) {
+int64_t PlannedScratchBytes(const EngineOptions& options, const Config& config, std::span<const PlannedWeight> weights,
+                            int64_t rows, int64_t canvases) {
   const int64_t head_rows = canvases * config.canvas;
   if (options.backend != Backend::kCpu) return head_rows * config.vocab * static_cast<int64_t>(sizeof(float));
   CpuShape shape;
@@ -40,8 +42,14 @@ int64_t PlannedScratchBytes(const EngineOptions& options, const Config& config, 
   shape.active = config.active_experts;
   shape.expert_width = config.expert_hidden;
   shape.vocab = config.vocab;
+  shape.grouped = std::ranges::any_of(weights, [](const PlannedWeight& weight) { return weight.format.grouped(); });
   shape.head_rows = head_rows;
   return CpuScratchBytes(shape, ThreadsFor(options.threads));
+}
+
+MachineRates MeasureMachine(int threads) {
+  const MachinePeak peak = MeasureMachinePeak(threads);
+  return {peak.target, peak.threads, peak.read_bytes_per_second, peak.int8_all_threads, peak.flops_all_threads};
 }
 
 }  // namespace dgemma

@@ -2,10 +2,13 @@
 #pragma once
 
 #include <memory>
+#include <span>
 
 #include "dgemma/dgemma.h"
+#include "engine/pass_cost.h"
 #include "kernels/kernels.h"
 #include "model/config.h"
+#include "model/weights.h"
 
 namespace dgemma {
 
@@ -14,7 +17,11 @@ int ThreadsFor(int wish);
 
 std::unique_ptr<Kernels> MakeKernels(const EngineOptions& options, const Config& config);
 
-/// Bytes of the backend's own scratch for passes of `rows` rows with `canvases` canvases.
-int64_t PlannedScratchBytes(const EngineOptions& options, const Config& config, int64_t rows, int64_t canvases);
+/// Bytes of the backend's own scratch for passes of `rows` rows with `canvases` canvases over these weights.
+int64_t PlannedScratchBytes(const EngineOptions& options, const Config& config, std::span<const PlannedWeight> weights,
+                            int64_t rows, int64_t canvases);
+
+/// Measures what this machine can do at most with so many threads. Takes about half a second and a quarter of a gigabyte.
+MachineRates MeasureMachine(int threads);
 
 }  // namespace dgemma

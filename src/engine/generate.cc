@@ -38,7 +38,9 @@ PassJob StepJob(const GenerationPlan& plan, Pending& pending, const Canvas& canv
   Segment segment;
   segment.kind = SegmentKind::kCanvas;
   segment.cache = plan.cache;
-  segment.tokens = canvas.tokens();
+  segment.tokens = canvas.pass_tokens();
+  segment.places = canvas.pass_rows();
+  segment.store = plan.store;
   segment.pos = plan.cache->end() + job.rows();
   segment.soft = canvas.soft();
   segment.hidden = HiddenRows::kAll;
@@ -65,7 +67,8 @@ bool Keep(const GenerationPlan& plan, std::span<const int32_t> canvas, Generatio
 }
 
 DenoiseRules RulesOf(const GenerateOptions& options) {
-  return {{options.t_min, options.t_max, options.steps}, options.entropy_bound, options.stability, options.confidence};
+  return {{options.t_min, options.t_max, options.steps}, options.entropy_bound, options.stability, options.confidence,
+          {options.skip.settled_steps, options.skip.refresh_every, options.skip.full_passes}};
 }
 
 /// Greedy, or by cumulative probability at this temperature.
@@ -114,6 +117,7 @@ Story GenerateByDiffusion(GenerationPlan plan, GenerationResult& result) {
       DG_CO_CHECK_OK(co_await job);
       ++result.denoise_passes;
       DG_CO_CHECK_OK(canvas.Step(job.predictions));
+      result.denoise_rows += canvas.last_pass_rows();
       plan.observer->OnStep(canvas);
     }
     finished.assign(canvas.argmax().begin(), canvas.argmax().end());  // the argmax, not the sampled tokens

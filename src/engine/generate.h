@@ -33,6 +33,7 @@ struct GenerationPlan {
   CommitMode commit = CommitMode::kMerged;
   int64_t chunk_rows = 256;
   Matrix soft_memory;  ///< [C, D]
+  CanvasStore* store = nullptr;  ///< where settled rows are left out (options.skip)
   std::span<const int32_t> start_canvas;
   std::stop_token stop;
 };
@@ -43,6 +44,7 @@ struct GenerationResult {
   FinishReason finish = FinishReason::kStop;
   int64_t canvases = 0;
   int64_t denoise_passes = 0;
+  int64_t denoise_rows = 0;  ///< canvas rows that these computed
   int64_t commit_passes = 0;
 };
 

@@ -47,16 +47,11 @@ Result<Tokenizer> ReadTokenizer(const CheckpointFiles& files, const Config& conf
   return tokenizer;
 }
 
-ModelFacts FactsOf(std::string name, const CheckpointFiles& files, const Config& config, const Kernels& kernels,
-                   int64_t context) {
+ModelFacts FactsOf(std::string name, std::span<const PlannedWeight> weights, const Config& config,
+                   const Kernels& kernels, int64_t context) {
   ModelFacts facts;
   facts.name = std::move(name);
-  const auto embedding = files.Tensor("model.decoder.embed_tokens.weight");
-  const DType dtype = embedding ? embedding->dtype : DType::kF32;
-  facts.dtype = dtype == DType::kF32    ? "float32"
-                : dtype == DType::kBF16 ? "bfloat16"
-                : dtype == DType::kF16  ? "float16"
-                                        : Name(dtype);
+  facts.dtype = FormatNames(weights);
   facts.backend = kernels.Description();
   for (const TensorSpec& spec : ListTensors(config)) facts.parameters += static_cast<int64_t>(spec.Values());
   facts.layers = std::ssize(config.layers);
@@ -86,9 +81,10 @@ Result<std::unique_ptr<Engine>> EngineImpl::Build(std::string name, const Checkp
   const EngineOptions& options = engine->options_;
   const int64_t rows = LargestPassRows(options, config);
   auto kernels = MakeKernels(options, config);
-  engine->plan_ = PlanMemory(files, config, engine->tokenizer_->vocab_size(), options, *kernels);
+  const std::vector<PlannedWeight> weights = PlanWeights(files, config, *kernels);
+  engine->plan_ = PlanMemory(weights, config, engine->tokenizer_->vocab_size(), options);
   DG_CHECK_OK(CheckMemory(engine->plan_));
-  engine->facts_ = FactsOf(std::move(name), files, config, *kernels, options.context_tokens);
+  engine->facts_ = FactsOf(std::move(name), weights, config, *kernels, options.context_tokens);
 
   DG_TRY(engine->loaded_, LoadUnlessStopped(files, std::move(config), std::move(kernels), options));
   DG_TRY(engine->runner_, PassRunner::Create(engine->model(), rows, kCanvasesAtOnce));

@@ -65,17 +65,18 @@ int64_t LargestPassRows(const EngineOptions& filled, const Config& config) {
   return filled.prefill_chunk_tokens + kCanvasesAtOnce * config.canvas;
 }
 
-MemoryPlan PlanMemory(const CheckpointFiles& files, const Config& config, int64_t vocabulary,
-                      const EngineOptions& filled, const Kernels& kernels) {
+MemoryPlan PlanMemory(std::span<const PlannedWeight> weights, const Config& config, int64_t vocabulary,
+                      const EngineOptions& filled) {
   const int64_t rows = LargestPassRows(filled, config);
   MemoryPlan plan;
-  plan.weights = PlannedWeightBytes(files, config, kernels);
+  plan.weights = PlannedWeightBytes(weights);
   plan.cache_per_session =
       KvCache::PlannedBytes(config, filled.context_tokens, filled.prefill_chunk_tokens) + SoftBytes(config);
   plan.pass = PassRunner::PlannedBytes(config, rows, kCanvasesAtOnce) +
-              PlannedScratchBytes(filled, config, rows, kCanvasesAtOnce);
+              PlannedScratchBytes(filled, config, weights, rows, kCanvasesAtOnce);
   plan.tokenizer = kTokenizerEntryBytes * vocabulary;
   plan.program = kProgramBytes;
+  plan.skip_per_session = CanvasStore::PlannedBytes(config);
   return plan;
 }
 

@@ -2,10 +2,11 @@
 // and for `dgemma inspect`.
 #pragma once
 
+#include <span>
+
 #include "dgemma/dgemma.h"
-#include "files/checkpoint_files.h"
-#include "kernels/kernels.h"
 #include "model/config.h"
+#include "model/weights.h"
 
 namespace dgemma {
 
@@ -18,9 +19,9 @@ Result<EngineOptions> FillOptions(EngineOptions options, const Config& config);
 /// Rows of the largest pass.
 int64_t LargestPassRows(const EngineOptions& filled, const Config& config);
 
-/// The plan for filled options; `vocabulary` counts the tokenizer's ids.
-MemoryPlan PlanMemory(const CheckpointFiles& files, const Config& config, int64_t vocabulary,
-                      const EngineOptions& filled, const Kernels& kernels);
+/// The plan for filled options and these weights; `vocabulary` counts the tokenizer's ids.
+MemoryPlan PlanMemory(std::span<const PlannedWeight> weights, const Config& config, int64_t vocabulary,
+                      const EngineOptions& filled);
 
 /// kResourceExhausted when the system says that less memory is available than the plan needs; both figures are in the message.
 /// Without this a model that is too large would be loaded until the system ends the process.

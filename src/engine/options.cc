@@ -48,6 +48,13 @@ Result<void> CheckOptions(const GenerateOptions& options, const Config& config) 
   if (!std::isfinite(options.temperature) || !(options.temperature >= 0)) {
     return Bad(fmt::format("temperature: {} must be 0 or more", options.temperature));
   }
+  const SkipOptions& skip = options.skip;
+  if (skip.settled_steps < 0 || skip.settled_steps > 4096)
+    return Bad(fmt::format("skip.settled_steps: {} is out of range (0..4096)", skip.settled_steps));
+  if (skip.refresh_every < 1 || skip.refresh_every > 4096)
+    return Bad(fmt::format("skip.refresh_every: {} is out of range (1..4096)", skip.refresh_every));
+  if (skip.full_passes < 1 || skip.full_passes > 4096)
+    return Bad(fmt::format("skip.full_passes: {} is out of range (1..4096)", skip.full_passes));
   if (options.stop_tokens.size() > 64) return Bad("stop_tokens: more than 64");
   for (int32_t id : options.stop_tokens) {
     if (id < 0 || id >= config.vocab) return Bad(fmt::format("stop_tokens: {} is not in the vocabulary", id));

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <boost/json/serialize.hpp>
 #include <chrono>
+#include <optional>
 
 #include "base/try.h"
 #include "engine/engine_impl.h"
@@ -41,6 +42,7 @@ class Reporter final : public GenerationObserver {
     draft.tokens = canvas.argmax();
     draft.accepted = canvas.accepted();
     draft.entropy = canvas.entropy();
+    draft.computed_rows = canvas.last_pass_rows();
     listener_->OnDraft(draft);
   }
   void OnTokens(std::span<const int32_t>, std::span<const int32_t> kept) override {
@@ -108,6 +110,7 @@ class SessionImpl final : public Session {
   EngineImpl& engine_;
   KvCache cache_;
   Buffer soft_;                  // [C, D] self-conditioning of the canvas at hand
+  std::optional<CanvasStore> store_;  // made by the first request that skips settled rows
   std::vector<int32_t> tokens_;  // what the cache holds
 };
 
@@ -169,6 +172,12 @@ Result<Answer> SessionImpl::Write(const Request& request, Listener* listener) {
   plan.commit = engine_.options().commit;
   plan.chunk_rows = engine_.options().prefill_chunk_tokens;
   plan.soft_memory = {soft_.Floats(), config.canvas, config.width, config.width};
+  if (request.options.mode == DecodeMode::kDiffusion && request.options.skip.settled_steps > 0) {
+    if (!store_) {
+      DG_TRY(store_, CanvasStore::Create(config, engine_.model().kernels));
+    }
+    plan.store = &*store_;
+  }
   if (request.start_canvas) plan.start_canvas = *request.start_canvas;
   GenerationResult result;
   Story story = request.options.mode == DecodeMode::kDiffusion ? GenerateByDiffusion(plan, result)
@@ -186,6 +195,8 @@ Result<Answer> SessionImpl::Write(const Request& request, Listener* listener) {
   answer.figures.answer_tokens = std::ssize(answer.tokens);
   answer.figures.canvases = result.canvases;
   answer.figures.denoise_passes = result.denoise_passes;
+  answer.figures.denoise_rows = result.denoise_rows;
+  answer.figures.full_rows = result.denoise_passes * config.canvas;
   answer.figures.commit_passes = result.commit_passes;
   return answer;
 }

@@ -64,8 +64,8 @@ struct Shard {
 struct CheckpointFiles::State {
   Source source;
   FileLimits limits;
-  std::vector<Shard> shards;         // complete before `tensors` views into it
-  std::vector<TensorParts> parts;    // likewise, instead of the shards' tables
+  std::vector<Shard> shards;       // complete before `tensors` views into it
+  std::vector<TensorParts> parts;  // likewise, instead of the shards' tables
   std::map<std::string, TextSource> texts;
   std::vector<TensorBytes> tensors;  // ordered by name
   std::map<std::string, std::string> metadata;
@@ -105,11 +105,13 @@ class CheckpointBuilder {
     return Seal();
   }
 
-  Result<CheckpointFiles> PutTogether(Blob blob, std::vector<TensorParts> parts, std::map<std::string, TextSource> texts,
+  Result<CheckpointFiles> PutTogether(Blob blob, std::vector<TensorParts> parts,
+                                      std::map<std::string, TextSource> texts,
                                       std::map<std::string, std::string> metadata) {
     std::ranges::sort(parts, {}, &TensorParts::name);
     if (const auto repeat = std::ranges::adjacent_find(parts, {}, &TensorParts::name); repeat != parts.end()) {
-      return Fail(StatusCode::kInvalidFile, blob.name + ": tensor " + Quoted(repeat->name) + ": occurs twice (names are unique)");
+      return Fail(StatusCode::kInvalidFile,
+                  blob.name + ": tensor " + Quoted(repeat->name) + ": occurs twice (names are unique)");
     }
     state_->shards.push_back({std::move(blob), {}});
     state_->parts = std::move(parts);
@@ -229,8 +231,7 @@ Result<std::string> CheckpointFiles::Text(std::string_view file_name) const {
   if (!IsPlainFileName(file_name, state_->limits)) {
     return Fail(StatusCode::kInvalidArgument, Quoted(file_name) + " is not a plain file name");
   }
-  const uint64_t limit =
-      file_name == "tokenizer.json" ? state_->limits.tokenizer_bytes : state_->limits.config_bytes;
+  const uint64_t limit = file_name == "tokenizer.json" ? state_->limits.tokenizer_bytes : state_->limits.config_bytes;
   const auto made = state_->texts.find(std::string(file_name));
   if (made == state_->texts.end()) return state_->source.Read(file_name, limit);
   DG_TRY(std::string text, made->second());

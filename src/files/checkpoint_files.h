@@ -34,7 +34,8 @@ struct TensorBytes {
   std::span<const uint64_t> shape;   ///< outermost dimension first
   std::span<const std::byte> bytes;  ///< row-major, little-endian, exactly product(shape) values; any alignment
   std::string_view file;             ///< for messages
-  /// In row order, where the file holds the tensor in several parts: `bytes` is then empty and `dtype` that of the first part.
+  /// In row order, where the file holds the tensor in several parts: `bytes` is then empty and `dtype` that of the
+  /// first part.
   std::span<const TensorRun> runs{};
 
   uint64_t ByteCount() const;
@@ -90,11 +91,10 @@ Result<CheckpointFiles> OpenSafetensors(const std::filesystem::path& file, const
 /// OpenCheckpoint.
 Result<CheckpointFiles> CheckpointFromMemory(std::vector<Blob> files, const FileLimits& limits = {});
 
-/// A checkpoint put together from a file of another format (model/gguf_model.h): tensors that lie in `blob`, texts by file name, and
-/// what metadata() says. kInvalidFile when two tensors have one name.
+/// A checkpoint put together from a file of another format (model/gguf_model.h): tensors that lie in `blob`, texts by
+/// file name, and what metadata() says. kInvalidFile when two tensors have one name.
 Result<CheckpointFiles> CheckpointFromParts(Blob blob, std::vector<TensorParts> tensors,
                                             std::map<std::string, TextSource> texts,
-                                            std::map<std::string, std::string> metadata,
-                                            const FileLimits& limits = {});
+                                            std::map<std::string, std::string> metadata, const FileLimits& limits = {});
 
 }  // namespace dgemma

@@ -87,7 +87,8 @@ Result<GgufValue> ReadValue(GgufCursor& cursor, const FileLimits& limits) {
     DG_TRY(value.type, ReadType(cursor));
     if (value.type == GgufType::kArray) return Invalid("is an array of arrays (entries are numbers or texts)");
     DG_TRY(value.count, cursor.Number<uint64_t>());
-    if (value.count > limits.gguf_array_entries) return Invalid(Over("array of", value.count, limits.gguf_array_entries));
+    if (value.count > limits.gguf_array_entries)
+      return Invalid(Over("array of", value.count, limits.gguf_array_entries));
   }
   DG_CHECK_OK(ReadEntries(cursor, value, limits));
   return value;
@@ -95,9 +96,11 @@ Result<GgufValue> ReadValue(GgufCursor& cursor, const FileLimits& limits) {
 
 Result<void> ReadMetadata(GgufCursor& cursor, uint64_t count, const FileLimits& limits, GgufTable& table) {
   for (uint64_t i = 0; i < count; ++i) {
-    DG_TRY(const std::string_view key, At("metadata key " + std::to_string(i), ReadName(cursor, limits.gguf_key_bytes)));
+    DG_TRY(const std::string_view key,
+           At("metadata key " + std::to_string(i), ReadName(cursor, limits.gguf_key_bytes)));
     DG_TRY(const GgufValue value, At("key " + Quoted(key), ReadValue(cursor, limits)));
-    if (!table.metadata.emplace(key, value).second) return Invalid("key " + Quoted(key) + ": occurs twice (keys are unique)");
+    if (!table.metadata.emplace(key, value).second)
+      return Invalid("key " + Quoted(key) + ": occurs twice (keys are unique)");
   }
   return {};
 }
@@ -129,7 +132,8 @@ Result<uint64_t> BytesOf(const GgufTensor& tensor) {
 }
 
 /// begin is the offset from data_begin until PlaceTensors; end - begin is the size.
-Result<void> ReadTensorFields(GgufCursor& cursor, const GgufTable& table, const FileLimits& limits, GgufTensor& tensor) {
+Result<void> ReadTensorFields(GgufCursor& cursor, const GgufTable& table, const FileLimits& limits,
+                              GgufTensor& tensor) {
   DG_TRY(const uint32_t rank, cursor.Number<uint32_t>());
   if (rank > limits.gguf_dimensions || rank > tensor.sizes.size()) {
     return Invalid(std::to_string(rank) + " dimensions exceed the limit of " + std::to_string(limits.gguf_dimensions));
@@ -174,7 +178,8 @@ Result<void> ReadTensors(GgufCursor& cursor, uint64_t count, const FileLimits& l
   return Invalid("tensor " + Quoted(table.tensors[*repeat].name) + ": occurs twice (names are unique)");
 }
 
-/// Tensors in the order of their bytes must follow each other with less than the alignment between them, up to the file's end.
+/// Tensors in the order of their bytes must follow each other with less than the alignment between them, up to the
+/// file's end.
 Result<void> PlaceTensors(uint64_t table_end, uint64_t file_bytes, GgufTable& table) {
   table.data_begin = AlignUp(table_end, table.alignment);
   const uint64_t data_bytes = file_bytes < table.data_begin ? 0 : file_bytes - table.data_begin;
@@ -185,15 +190,18 @@ Result<void> PlaceTensors(uint64_t table_end, uint64_t file_bytes, GgufTable& ta
       return Invalid("tensor " + Quoted(tensor.name) + ": bytes [" + std::to_string(tensor.begin) + ", " +
                      std::to_string(tensor.end) + "] of the data " + what);
     };
-    if (tensor.end > data_bytes) return fault("end beyond the file's " + std::to_string(data_bytes) + " (truncated file?)");
+    if (tensor.end > data_bytes)
+      return fault("end beyond the file's " + std::to_string(data_bytes) + " (truncated file?)");
     if (tensor.begin < covered) return fault("overlap the tensor before, which ends at " + std::to_string(covered));
-    if (tensor.begin != AlignUp(covered, table.alignment)) return fault("leave a hole after byte " + std::to_string(covered));
+    if (tensor.begin != AlignUp(covered, table.alignment))
+      return fault("leave a hole after byte " + std::to_string(covered));
     covered = tensor.end;
     tensor.begin += table.data_begin;  // in range: both are at most file_bytes
     tensor.end += table.data_begin;
   }
   if (AlignUp(covered, table.alignment) < data_bytes) {
-    return Invalid(std::to_string(data_bytes - covered) + " bytes follow the last tensor (padding only, below the alignment)");
+    return Invalid(std::to_string(data_bytes - covered) +
+                   " bytes follow the last tensor (padding only, below the alignment)");
   }
   return {};
 }
@@ -204,7 +212,8 @@ Result<void> ReadPrefix(GgufCursor& cursor) {
   if (magic != kMagic) return Invalid("does not begin with \"GGUF\"");
   DG_TRY(const uint32_t version, cursor.Number<uint32_t>());
   if (version == kVersion) return {};
-  if (version == __builtin_bswap32(kVersion)) return Fail(StatusCode::kUnsupported, "is big-endian (only little-endian files are read)");
+  if (version == __builtin_bswap32(kVersion))
+    return Fail(StatusCode::kUnsupported, "is big-endian (only little-endian files are read)");
   const bool older = version == 1 || version == 2;
   return Fail(older ? StatusCode::kUnsupported : StatusCode::kInvalidFile,
               "version " + std::to_string(version) + " is not supported (3)");
@@ -226,7 +235,8 @@ Result<GgufTable> ParseGgufTable(std::span<const std::byte> head, uint64_t file_
   DG_TRY(const uint64_t tensors, cursor.Number<uint64_t>());
   DG_TRY(const uint64_t entries, cursor.Number<uint64_t>());
   if (tensors > limits.gguf_tensors) return Invalid(Over("tensors:", tensors, limits.gguf_tensors));
-  if (entries > limits.gguf_metadata_entries) return Invalid(Over("metadata entries:", entries, limits.gguf_metadata_entries));
+  if (entries > limits.gguf_metadata_entries)
+    return Invalid(Over("metadata entries:", entries, limits.gguf_metadata_entries));
   GgufTable table;
   DG_CHECK_OK(ReadMetadata(cursor, entries, limits, table));
   DG_TRY(table.alignment, ReadAlignment(table, limits));

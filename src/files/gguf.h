@@ -1,5 +1,6 @@
-// The table of a GGUF file, version 3, little-endian: typed metadata, and which tensors it holds, of which type and shape, at which
-// bytes. A pure function of bytes and limits that copies nothing; what keys and names mean is the business of model/gguf_model.h.
+// The table of a GGUF file, version 3, little-endian: typed metadata, and which tensors it holds, of which type and
+// shape, at which bytes. A pure function of bytes and limits that copies nothing; what keys and names mean is the
+// business of model/gguf_model.h.
 #pragma once
 
 #include <array>
@@ -35,7 +36,8 @@ enum class GgufType : uint32_t {
   kF64 = 12,
 };
 
-/// One metadata value or array, as it lies in the file. Readers give nothing when the value is of another type, or does not fit.
+/// One metadata value or array, as it lies in the file. Readers give nothing when the value is of another type, or does
+/// not fit.
 struct GgufValue {
   GgufType type = GgufType::kU8;     ///< of the value, or of an array's entries; never kArray
   bool is_array = false;             ///< arrays of arrays are refused
@@ -78,12 +80,13 @@ struct GgufTable {
 std::optional<DType> DTypeFromGguf(uint32_t number);
 std::optional<uint32_t> GgufNumber(DType dtype);
 
-/// Parses the table of a whole file; the message names the key or tensor and the rule. Refused are: other versions and byte orders,
-/// counts and lengths beyond the file or a bound of FileLimits, unknown value types, arrays of arrays, bools other than 0 and 1, keys
-/// and names that are not printable ASCII or occur twice, an alignment that is no power of two from 8 on, more than 4 dimensions, a
-/// dimension of 0, sizes beyond 64 bits, rows that are no whole number of blocks, offsets that are not aligned, tensors that overlap,
-/// leave more than padding between them or reach beyond the file, more than padding behind the last one. kUnsupported: a tensor
-/// type that dgemma does not read, versions 1 and 2, big-endian files. O(n log n) in the bytes before the data, little memory beyond them.
+/// Parses the table of a whole file; the message names the key or tensor and the rule. Refused are: other versions and
+/// byte orders, counts and lengths beyond the file or a bound of FileLimits, unknown value types, arrays of arrays,
+/// bools other than 0 and 1, keys and names that are not printable ASCII or occur twice, an alignment that is no power
+/// of two from 8 on, more than 4 dimensions, a dimension of 0, sizes beyond 64 bits, rows that are no whole number of
+/// blocks, offsets that are not aligned, tensors that overlap, leave more than padding between them or reach beyond the
+/// file, more than padding behind the last one. kUnsupported: a tensor type that dgemma does not read, versions 1 and
+/// 2, big-endian files. O(n log n) in the bytes before the data, little memory beyond them.
 Result<GgufTable> ParseGguf(std::span<const std::byte> file, const FileLimits& limits = {});
 
 /// The same for the first bytes of a file of `file_bytes` bytes; `head` must hold the whole table.

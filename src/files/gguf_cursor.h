@@ -1,5 +1,5 @@
-// Reading of GGUF's little-endian numbers and length-prefixed texts from bytes, with every length checked. Used by gguf.cc and
-// gguf_value.cc only.
+// Reading of GGUF's little-endian numbers and length-prefixed texts from bytes, with every length checked. Used by
+// gguf.cc and gguf_value.cc only.
 #pragma once
 
 #include <bit>
@@ -35,7 +35,8 @@ class GgufCursor {
 
   Result<std::span<const std::byte>> Take(uint64_t count) {
     if (count > left()) {
-      return Fail(StatusCode::kInvalidFile, std::to_string(count) + " bytes at " + std::to_string(position_) + " " + end_);
+      return Fail(StatusCode::kInvalidFile,
+                  std::to_string(count) + " bytes at " + std::to_string(position_) + " " + end_);
     }
     const auto taken = bytes_.subspan(static_cast<size_t>(position_), static_cast<size_t>(count));
     position_ += count;

@@ -14,7 +14,8 @@ constexpr uint64_t kAlignment = 32;  // the format's default, so no key has to s
 
 template <typename T>
 void Append(std::string& bytes, T value) {
-  bytes.append(reinterpret_cast<const char*>(&value), sizeof(value));  // the machine is little-endian, see gguf_cursor.h
+  bytes.append(reinterpret_cast<const char*>(&value),
+               sizeof(value));  // the machine is little-endian, see gguf_cursor.h
 }
 
 void AppendText(std::string& bytes, std::string_view text) {

@@ -1,5 +1,5 @@
-// Writes a GGUF file, version 3: metadata and table first, then each tensor's bytes as its producer delivers them, all or nothing.
-// The file is a function of metadata and tensors in their order alone.
+// Writes a GGUF file, version 3: metadata and table first, then each tensor's bytes as its producer delivers them, all
+// or nothing. The file is a function of metadata and tensors in their order alone.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +16,8 @@
 
 namespace dgemma {
 
-/// Keys and values in the order in which they were put, already as the file holds them. Whether keys are good and unique is checked
-/// when the file is written.
+/// Keys and values in the order in which they were put, already as the file holds them. Whether keys are good and
+/// unique is checked when the file is written.
 class GgufMetadata {
  public:
   void Put(std::string_view key, uint32_t value);
@@ -41,9 +41,9 @@ class GgufMetadata {
   uint64_t count_ = 0;
 };
 
-/// Writes `target` atomically, tensors in this order, aligned to 32 bytes. kInvalidArgument when our own reader would refuse the table
-/// (a name or key twice, a limit, a type that the format lacks) or a producer delivers a wrong number of bytes; kIo; a producer's own
-/// failure.
+/// Writes `target` atomically, tensors in this order, aligned to 32 bytes. kInvalidArgument when our own reader would
+/// refuse the table (a name or key twice, a limit, a type that the format lacks) or a producer delivers a wrong number
+/// of bytes; kIo; a producer's own failure.
 Result<void> WriteGguf(const std::filesystem::path& target, const GgufMetadata& metadata,
                        const std::vector<TensorToWrite>& tensors, FileSystem& system = SystemCalls());
 

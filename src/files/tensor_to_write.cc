@@ -16,7 +16,8 @@ TensorToWrite TensorFromMemory(std::string name, DType dtype, std::vector<uint64
 Result<uint64_t> StoredBytes(const TensorToWrite& tensor) {
   const uint64_t row = tensor.shape.empty() ? 1 : tensor.shape.back();
   if (row % ValuesPerBlock(tensor.dtype) != 0) {
-    return Fail(StatusCode::kInvalidArgument, "rows of " + std::to_string(row) + " values are no whole number of blocks");
+    return Fail(StatusCode::kInvalidArgument,
+                "rows of " + std::to_string(row) + " values are no whole number of blocks");
   }
   DG_TRY(const uint64_t values, CheckedProduct(tensor.shape));
   return CheckedMul(values / ValuesPerBlock(tensor.dtype), BytesPerBlock(tensor.dtype));

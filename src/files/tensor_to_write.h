@@ -1,5 +1,5 @@
-// A tensor on its way into a file: its table entry, and a producer of its bytes, so that it never has to be in memory as a whole.
-// Used by the writers of safetensors and GGUF files.
+// A tensor on its way into a file: its table entry, and a producer of its bytes, so that it never has to be in memory
+// as a whole. Used by the writers of safetensors and GGUF files.
 #pragma once
 
 #include <cstddef>
@@ -34,7 +34,8 @@ TensorToWrite TensorFromMemory(std::string name, DType dtype, std::vector<uint64
 /// Bytes of a tensor. kInvalidArgument beyond 64 bits, or for rows that are no whole number of blocks.
 Result<uint64_t> StoredBytes(const TensorToWrite& tensor);
 
-/// Appends a tensor's bytes. kInvalidArgument, naming `place` and the tensor, when the producer delivers another number of them.
+/// Appends a tensor's bytes. kInvalidArgument, naming `place` and the tensor, when the producer delivers another number
+/// of them.
 Result<void> StreamTensor(const TensorToWrite& tensor, const std::string& place, AtomicFile& file);
 
 }  // namespace dgemma

@@ -16,6 +16,7 @@
 #include "model/gguf_config.h"
 #include "model/gguf_names.h"
 #include "model/gguf_tokenizer.h"
+#include "model/quantized_names.h"
 #include "model/stored_tensors.h"
 #include "tensor/ggml_blocks.h"
 
@@ -26,19 +27,23 @@ constexpr const char* kTexts[] = {"tokenizer.json", "tokenizer_config.json", "ge
 
 /// Vectors, scalars and the router: small, and llama.cpp expects them so.
 bool StaysF32(const TensorSpec& spec) {
-  return spec.role == TensorRole::kNorm || spec.role == TensorRole::kScalar || spec.name.ends_with(".router.proj.weight");
+  return spec.role == TensorRole::kNorm || spec.role == TensorRole::kScalar ||
+         spec.name.ends_with(".router.proj.weight");
 }
 
-/// The one type of a stored tensor; nothing for panels and for runs of several types.
+/// The one type of a stored tensor; nothing for panels, codes with scales, and runs of several types.
 std::optional<DType> OnlyType(const StoredTensor& stored) {
   if (stored.packed()) return std::nullopt;
   const DType first = stored.runs.front().dtype;
-  const bool all = std::ranges::all_of(stored.runs, [&](const StoredRows& run) { return run.dtype == first; });
+  const bool all = std::ranges::all_of(stored.runs, [&](const StoredRows& run) { return run.dtype == first && !run.scaled(); });
   return all ? std::optional(first) : std::nullopt;
 }
 
 std::string TypeName(const StoredTensor& stored) {
   if (stored.packed()) return Name(stored.panels.format);
+  const CodeKind kind = stored.runs.front().scales.kind;
+  const bool alike = std::ranges::all_of(stored.runs, [&](const StoredRows& run) { return run.scales.kind == kind; });
+  if (kind != CodeKind::kNone && alike) return Name(kind);
   const auto only = OnlyType(stored);
   return only ? std::string(Name(*only)) : "mixed";
 }
@@ -65,7 +70,7 @@ struct Job {
     outcomes.push_back(std::move(outcome));
     tensor.produce = [this, stored, &kept = outcomes.back()](const ByteSink& sink) -> Result<void> {
       DG_CHECK_OK(At(kept.name, ConvertRows(stored, kept, state, sink)));
-      if (const auto bytes = files.Tensor(kept.name)) files.Release(*bytes);
+      Release(files, stored);
       return {};
     };
     return tensor;
@@ -96,8 +101,8 @@ uint32_t FileType(DType type) {
   }
 }
 
-Result<void> PutAllMetadata(const CheckpointFiles& files, const Config& config, const ConvertOptions& options, DType mostly,
-                            GgufMetadata& metadata) {
+Result<void> PutAllMetadata(const CheckpointFiles& files, const Config& config, const ConvertOptions& options,
+                            DType mostly, GgufMetadata& metadata) {
   metadata.Put("general.architecture", GgufArchitecture(config));
   metadata.Put("general.type", "model");
   const auto name = files.metadata().find("general.name");
@@ -125,7 +130,10 @@ Result<void> PutAllMetadata(const CheckpointFiles& files, const Config& config, 
 /// The texts of a model folder, into `folder`.
 Result<void> SaveTexts(const CheckpointFiles& files, const std::filesystem::path& folder) {
   for (const char* name : kTexts) {
-    DG_TRY(const std::string text, TextOrNothing(files, name));
+    DG_TRY(std::string text, TextOrNothing(files, name));
+    if (!text.empty() && name == std::string_view("config.json")) {
+      DG_TRY(text, At(name, WithoutQuantMethod(std::move(text))));
+    }
     if (!text.empty()) DG_CHECK_OK(SaveFile(folder / name, AsBytes(text)));
   }
   return {};
@@ -171,7 +179,8 @@ class NewFolder {
 
 DType GgufTypeFor(const TensorSpec& spec, DType wanted) {
   if (StaysF32(spec)) return DType::kF32;
-  const bool few_bits = wanted == DType::kQ4_0 || wanted == DType::kQ4K || wanted == DType::kQ5K || wanted == DType::kIq4Xs;
+  const bool few_bits =
+      wanted == DType::kQ4_0 || wanted == DType::kQ4K || wanted == DType::kQ5K || wanted == DType::kIq4Xs;
   DType type = spec.role == TensorRole::kEmbedding && few_bits ? DType::kQ6K : wanted;
   const auto fits = [&](DType dtype) { return spec.shape.back() % ValuesPerBlock(dtype) == 0; };
   if (!fits(type)) type = DType::kQ8_0;
@@ -179,14 +188,16 @@ DType GgufTypeFor(const TensorSpec& spec, DType wanted) {
 }
 
 Result<std::vector<TensorOutcome>> SaveGguf(const CheckpointFiles& files, const Config& config,
-                                            const std::filesystem::path& target, const ConvertOptions& options, ThreadPool& pool) {
+                                            const std::filesystem::path& target, const ConvertOptions& options,
+                                            ThreadPool& pool) {
   const std::vector<TensorSpec> specs = ListTensors(config);
   Job job{files, {options, pool}, {}};
   job.outcomes.reserve(specs.size());
   std::vector<TensorToWrite> tensors;
   const std::vector<float> factors = RopeFactors(config);
   if (!factors.empty()) {
-    tensors.push_back(TensorFromMemory(std::string(kGgufRopeFactors), DType::kF32, {factors.size()}, std::as_bytes(std::span(factors))));
+    tensors.push_back(TensorFromMemory(std::string(kGgufRopeFactors), DType::kF32, {factors.size()},
+                                       std::as_bytes(std::span(factors))));
   }
   DType mostly = options.type.value_or(DType::kBF16);
   for (const TensorSpec& spec : specs) {
@@ -212,7 +223,8 @@ Result<std::vector<TensorOutcome>> SaveFolder(const CheckpointFiles& files, cons
                                               const std::filesystem::path& target, const ConvertOptions& options,
                                               ThreadPool& pool) {
   if (options.type && IsBlockType(*options.type)) {
-    return Fail(StatusCode::kInvalidArgument, "type: a model folder holds f32, f16 or bf16 (block types need a .gguf file)");
+    return Fail(StatusCode::kInvalidArgument,
+                "type: a model folder holds f32, f16 or bf16 (block types need a .gguf file)");
   }
   const std::vector<TensorSpec> specs = ListTensors(config);
   Job job{files, {options, pool}, {}};
@@ -221,7 +233,8 @@ Result<std::vector<TensorOutcome>> SaveFolder(const CheckpointFiles& files, cons
   for (const TensorSpec& spec : specs) {
     DG_TRY(const StoredTensor stored, FindStored(files, spec));
     const DType only = OnlyType(stored).value_or(DType::kF32);
-    DG_TRY(TensorToWrite tensor, job.Add(spec, spec.name, options.type.value_or(IsBlockType(only) ? DType::kF32 : only)));
+    DG_TRY(TensorToWrite tensor,
+           job.Add(spec, spec.name, options.type.value_or(IsBlockType(only) ? DType::kF32 : only)));
     tensors.push_back(std::move(tensor));
   }
   std::error_code ignored;

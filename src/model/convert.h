@@ -1,5 +1,5 @@
-// Writing a checkpoint in another form: a GGUF file or a model folder, with its tensors in other types. Streams; a tensor is in memory
-// only by batches of rows.
+// Writing a checkpoint in another form: a GGUF file or a model folder, with its tensors in other types. Streams; a
+// tensor is in memory only by batches of rows.
 #pragma once
 
 #include <cstdint>
@@ -19,38 +19,41 @@
 
 namespace dgemma {
 
-/// Of matrices: a plain type or a block type; nothing keeps each tensor's type. Vectors and scalars are F32 in GGUF files.
+/// Of matrices: a plain type or a block type; nothing keeps each tensor's type. Vectors and scalars are F32 in GGUF
+/// files.
 using TypeWish = std::optional<DType>;
 
 struct ConvertOptions {
   TypeWish type;
-  std::string name;                                             ///< general.name of a GGUF file, unless the source has one
+  std::string name;  ///< general.name of a GGUF file, unless the source has one
   std::function<void(int64_t done_bytes, int64_t total_bytes)> progress;  ///< of what is written; may be empty
-  std::stop_token stop;                                         ///< kCancelled, and nothing is left behind
+  std::stop_token stop;                                                   ///< kCancelled, and nothing is left behind
 };
 
 /// What became of one tensor, with w the source's values and w' the written ones.
 struct TensorOutcome {
-  std::string name;           ///< ours
-  std::string from;           ///< type in the source
+  std::string name;  ///< ours
+  std::string from;  ///< type in the source
   DType to = DType::kF32;
   uint64_t bytes = 0;
   double relative_error = 0;  ///< sqrt(sum (w - w')^2 / sum w^2); 0 for all-zero tensors
   double largest_error = 0;   ///< max |w - w'|
 };
 
-/// The type a tensor gets in a GGUF file, as llama.cpp's tools choose: router and vectors F32; the token table, which is also the head,
-/// Q6_K where matrices have fewer bits; where rows are no whole number of blocks Q8_0, or F16 where even those do not fit.
+/// The type a tensor gets in a GGUF file, as llama.cpp's tools choose: router and vectors F32; the token table, which
+/// is also the head, Q6_K where matrices have fewer bits; where rows are no whole number of blocks Q8_0, or F16 where
+/// even those do not fit.
 DType GgufTypeFor(const TensorSpec& spec, DType wanted);
 
-/// Writes a GGUF file atomically: every tensor but those of vision, the configuration, the tokenizer (required). Errors: WriteGguf's,
-/// PutTokenizer's; kInvalidFile, naming the tensor, for values that the type cannot hold.
+/// Writes a GGUF file atomically: every tensor but those of vision, the configuration, the tokenizer (required).
+/// Errors: WriteGguf's, PutTokenizer's; kInvalidFile, naming the tensor, for values that the type cannot hold.
 Result<std::vector<TensorOutcome>> SaveGguf(const CheckpointFiles& files, const Config& config,
-                                            const std::filesystem::path& target, const ConvertOptions& options, ThreadPool& pool);
+                                            const std::filesystem::path& target, const ConvertOptions& options,
+                                            ThreadPool& pool);
 
-/// Writes a model folder: model.safetensors with every tensor, and the texts. A new folder appears complete or not at all; in an existing
-/// one files are replaced one by one, weights first. kInvalidArgument for a block type, which such folders cannot hold; tensors that have
-/// one become F32 unless a type is asked for.
+/// Writes a model folder: model.safetensors with every tensor, and the texts. A new folder appears complete or not at
+/// all; in an existing one files are replaced one by one, weights first. kInvalidArgument for a block type, which such
+/// folders cannot hold; tensors that have one become F32 unless a type is asked for.
 Result<std::vector<TensorOutcome>> SaveFolder(const CheckpointFiles& files, const Config& config,
                                               const std::filesystem::path& target, const ConvertOptions& options,
                                               ThreadPool& pool);

@@ -54,7 +54,8 @@ Result<RowError> ConvertRow(const StoredTensor& stored, int64_t place, DType dty
 
 /// True when every run has this type: its bytes are the result.
 bool IsAlready(const StoredTensor& stored, DType dtype) {
-  return !stored.packed() && std::ranges::all_of(stored.runs, [&](const StoredRows& run) { return run.dtype == dtype; });
+  return !stored.packed() &&
+         std::ranges::all_of(stored.runs, [&](const StoredRows& run) { return run.dtype == dtype; });
 }
 
 Result<void> Deliver(std::span<const std::byte> bytes, ConvertState& state, const ByteSink& sink) {
@@ -77,11 +78,13 @@ Result<void> CopyRuns(const StoredTensor& stored, ConvertState& state, const Byt
 
 }  // namespace
 
-Result<void> ConvertRows(const StoredTensor& stored, TensorOutcome& outcome, ConvertState& state, const ByteSink& sink) {
+Result<void> ConvertRows(const StoredTensor& stored, TensorOutcome& outcome, ConvertState& state,
+                         const ByteSink& sink) {
   if (IsAlready(stored, outcome.to)) return CopyRuns(stored, state, sink);
   const int64_t rows = stored.count * stored.rows;
   const int64_t batch = std::max<int64_t>(1, kBatchValues / stored.cols);
-  const auto row_bytes = static_cast<size_t>(static_cast<uint64_t>(stored.cols) / ValuesPerBlock(outcome.to) * BytesPerBlock(outcome.to));
+  const auto row_bytes =
+      static_cast<size_t>(static_cast<uint64_t>(stored.cols) / ValuesPerBlock(outcome.to) * BytesPerBlock(outcome.to));
   std::vector<std::byte> bytes;
   std::vector<Result<RowError>> errors;
   RowError total;
@@ -91,7 +94,8 @@ Result<void> ConvertRows(const StoredTensor& stored, TensorOutcome& outcome, Con
     errors.assign(count, RowError{});
     state.pool.ParallelFor(static_cast<int64_t>(count), [&](int64_t row, int) {
       const auto index = static_cast<size_t>(row);
-      errors[index] = ConvertRow(stored, begin + row, outcome.to, std::span(bytes).subspan(index * row_bytes, row_bytes));
+      errors[index] =
+          ConvertRow(stored, begin + row, outcome.to, std::span(bytes).subspan(index * row_bytes, row_bytes));
     });
     for (const Result<RowError>& row : errors) {
       if (!row) return std::unexpected(row.error());

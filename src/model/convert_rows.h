@@ -1,5 +1,5 @@
-// One tensor from any stored form to rows of one type, batch by batch on several threads, with the errors measured. Used by
-// convert.cc only.
+// One tensor from any stored form to rows of one type, batch by batch on several threads, with the errors measured.
+// Used by convert.cc only.
 #pragma once
 
 #include "dgemma/status.h"
@@ -17,8 +17,8 @@ struct ConvertState {
   int64_t total_bytes = 0;
 };
 
-/// Hands the rows of `stored` to `sink` as `outcome.to` and fills the errors of `outcome`. kInvalidFile for values that the type cannot
-/// hold, kCancelled; else what the sink says.
+/// Hands the rows of `stored` to `sink` as `outcome.to` and fills the errors of `outcome`. kInvalidFile for values that
+/// the type cannot hold, kCancelled; else what the sink says.
 Result<void> ConvertRows(const StoredTensor& stored, TensorOutcome& outcome, ConvertState& state, const ByteSink& sink);
 
 }  // namespace dgemma

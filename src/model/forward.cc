@@ -16,6 +16,20 @@ int64_t TotalRows(const Pass& pass) {
   return rows;
 }
 
+/// Rows may only be left out where a store has them.
+Result<void> CheckPlaces(const Segment& segment) {
+  if (segment.places.empty()) return {};
+  if (segment.store == nullptr || segment.places.size() != segment.tokens.size())
+    return Fail(StatusCode::kInternal, "pass: places need a store, and one for each token");
+  int32_t before = -1;
+  for (int32_t place : segment.places) {
+    if (place <= before || place >= segment.store->rows())
+      return Fail(StatusCode::kInternal, "pass: places must ascend within the canvas");
+    before = place;
+  }
+  return {};
+}
+
 /// Reads as the preconditions of Forward.
 Result<void> CheckPass(const Model& model, const Activations& activations, const Pass& pass) {
   int64_t canvases = 0;
@@ -25,6 +39,7 @@ Result<void> CheckPass(const Model& model, const Activations& activations, const
     if (segment.tokens.empty()) return Fail(StatusCode::kInternal, "pass: empty segment");
     if (!segment.causal() && segment.rows() > model.config.canvas)
       return Fail(StatusCode::kInternal, "pass: canvas too long");
+    DG_CHECK_OK(CheckPlaces(segment));
     if (segment.causal() && segment.pos + segment.rows() > segment.cache->context()) {
       return Fail(StatusCode::kResourceExhausted, "context: the sequence does not fit");
     }
@@ -46,12 +61,21 @@ void UploadRotary(const Model& model, const Pass& pass, bool sliding, const Rota
   if (layer == model.config.layers.end()) return;
   std::vector<int64_t> positions;
   for (const Segment& segment : pass.segments) {
-    for (int64_t row = 0; row < segment.rows(); ++row) positions.push_back(segment.pos + row);
+    for (int64_t row = 0; row < segment.rows(); ++row) positions.push_back(segment.pos + segment.Place(row));
   }
   const RotaryTable table =
       MakeRotaryTable(model.config.Rope(*layer), layer->head_size, positions, model.kernels.rounding());
   model.kernels.Upload(table.cos, target.cos);
   model.kernels.Upload(table.sin, target.sin);
+}
+
+/// norm(soft) of the segment's rows, run by run of neighbouring places.
+void NormSoftRows(const Model& model, const Segment& segment, Matrix normed) {
+  for (int64_t row = 0, end = 0; row < segment.rows(); row = end) {
+    for (end = row + 1; end < segment.rows() && segment.Place(end) == segment.Place(row) + (end - row);) ++end;
+    model.kernels.RmsNorm(segment.soft.Rows(segment.Place(row), end - row), model.weights.self_conditioning_norm,
+                          normed.Rows(row, end - row));
+  }
 }
 
 /// x = embedding of every row; canvas rows then get their self-conditioning signal and the weightless norm.
@@ -63,7 +87,7 @@ void EmbedInputs(const Model& model, const Pass& pass, const PassBuffers& b) {
     model.kernels.Embed(segment.tokens, w.embedding, model.embed_scale, x);
     if (!segment.causal() && segment.soft.data != nullptr) {
       const Matrix normed = b.normed.Rows(row, segment.rows()), signal = b.branch.Rows(row, segment.rows());
-      model.kernels.RmsNorm(segment.soft, w.self_conditioning_norm, normed);
+      NormSoftRows(model, segment, normed);
       model.kernels.GatedMlp(normed, w.self_conditioning, signal);
       model.kernels.AddRmsNorm(signal, x);
     } else if (!segment.causal()) {
@@ -95,10 +119,14 @@ LayerPlan PlanLayer(const Model& model, const Activations& activations, const Pa
     span.pos = segment.pos;
     span.window = layer.sliding ? model.config.window : 0;
     span.causal = segment.causal();
-    if (!segment.causal()) span.local = activations.Local(canvases++, layer, segment.rows());
+    if (!segment.causal()) {
+      const KvStore scratch = activations.Local(canvases++, layer, segment.rows());
+      span.local = segment.store != nullptr ? segment.store->Layer(index) : scratch;
+      span.local_rows = segment.places.empty() ? segment.rows() : segment.store->rows();
+    }
     for (int64_t r = 0; r < segment.rows(); ++r) {
       plan.targets.push_back(segment.causal() ? KvTarget{span.cache, (segment.pos + r) % span.cache.slots}
-                                              : KvTarget{span.local, r});
+                                              : KvTarget{span.local, segment.Place(r)});
       plan.scalars.push_back(segment.causal() ? w.encoder_scalar : w.decoder_scalar);
     }
     plan.spans.push_back(span);

@@ -36,7 +36,8 @@ std::string ReadPrefix(GgufKeys& keys) {
     keys.Refuse("general.type", Quoted(type) + " is not supported (model)", StatusCode::kUnsupported);
   }
   if (keys.Integer("split.count", 1) > 1) {
-    keys.Refuse("split.count", "a model in several files is not supported (merge them first)", StatusCode::kUnsupported);
+    keys.Refuse("split.count", "a model in several files is not supported (merge them first)",
+                StatusCode::kUnsupported);
   }
   return architecture + ".";
 }
@@ -59,18 +60,21 @@ std::vector<bool> ReadPattern(GgufKeys& keys, const GgufTable& table, const std:
 }
 
 /// The rotary parameters of full layers from rope_freqs.weight.
-json::object ReadFullRope(GgufKeys& keys, const GgufTable& table, std::span<const std::byte> file, double theta, int64_t head_size) {
+json::object ReadFullRope(GgufKeys& keys, const GgufTable& table, std::span<const std::byte> file, double theta,
+                          int64_t head_size) {
   const auto tensor = std::ranges::find(table.tensors, kGgufRopeFactors, &GgufTensor::name);
   json::object rope = {{"rope_type", "proportional"}, {"rope_theta", theta}};
-  if (tensor == table.tensors.end() || tensor->dtype != DType::kF32 || tensor->rank != 1 || tensor->sizes[0] > 1 << 16) {
+  if (tensor == table.tensors.end() || tensor->dtype != DType::kF32 || tensor->rank != 1 ||
+      tensor->sizes[0] > 1 << 16) {
     keys.Refuse(kGgufRopeFactors, "is missing or no F32 vector (full layers need it)");
     return rope;
   }
   std::vector<float> factors(static_cast<size_t>(tensor->sizes[0]));
   std::memcpy(factors.data(), file.data() + tensor->begin, factors.size() * sizeof(float));
   const auto end = std::ranges::find_if(factors, [](float factor) { return factor >= kNeverRotates; });
-  const bool regular = std::all_of(factors.begin(), end, [&](float factor) { return factor == factors[0] && factor > 0; }) &&
-                       std::all_of(end, factors.end(), [](float factor) { return factor >= kNeverRotates; });
+  const bool regular =
+      std::all_of(factors.begin(), end, [&](float factor) { return factor == factors[0] && factor > 0; }) &&
+      std::all_of(end, factors.end(), [](float factor) { return factor >= kNeverRotates; });
   if (!regular || std::ssize(factors) * 2 != head_size) {
     keys.Refuse(kGgufRopeFactors, "is not one factor for the pairs that rotate, then 1e20 and more, for half a head",
                 StatusCode::kUnsupported);
@@ -78,7 +82,8 @@ json::object ReadFullRope(GgufKeys& keys, const GgufTable& table, std::span<cons
   }
   RopeConfig config;
   config.rotated_share = static_cast<double>(end - factors.begin()) / static_cast<double>(factors.size());
-  if (RotaryPairs(config, head_size) < end - factors.begin()) config.rotated_share = std::nextafter(config.rotated_share, 2.0);
+  if (RotaryPairs(config, head_size) < end - factors.begin())
+    config.rotated_share = std::nextafter(config.rotated_share, 2.0);
   rope["partial_rotary_factor"] = config.rotated_share;
   if (end != factors.begin() && factors[0] != 1) rope["factor"] = static_cast<double>(factors[0]);
   return rope;
@@ -95,8 +100,10 @@ void ReadGeometry(GgufKeys& keys, const GgufTable& table, std::span<const std::b
   }
   const int64_t full_size = keys.Integer(prefix + "attention.key_length");
   const int64_t sliding_size = keys.Integer(prefix + "attention.key_length_swa", full_size);
-  for (const auto& [key, size] : {std::pair("attention.value_length", full_size), {"rope.dimension_count", full_size},
-                                  {"attention.value_length_swa", sliding_size}, {"rope.dimension_count_swa", sliding_size}}) {
+  for (const auto& [key, size] : {std::pair("attention.value_length", full_size),
+                                  {"rope.dimension_count", full_size},
+                                  {"attention.value_length_swa", sliding_size},
+                                  {"rope.dimension_count_swa", sliding_size}}) {
     if (keys.Integer(prefix + key, size) != size) {
       keys.Refuse(prefix + key, fmt::format("must be the key length {}", size), StatusCode::kUnsupported);
     }
@@ -142,7 +149,8 @@ void RefuseSiblings(GgufKeys& keys, const std::string& prefix) {
 std::vector<int32_t> EndIds(GgufKeys& keys) {
   std::vector<int32_t> ids;
   const auto add = [&ids](int64_t id) {
-    if (id >= 0 && id < int64_t{1} << 31 && std::ranges::find(ids, id) == ids.end()) ids.push_back(static_cast<int32_t>(id));
+    if (id >= 0 && id < int64_t{1} << 31 && std::ranges::find(ids, id) == ids.end())
+      ids.push_back(static_cast<int32_t>(id));
   };
   add(keys.Integer("tokenizer.ggml.eos_token_id", -1));
   for (const int32_t id : keys.TokenIds({"<eos>", "<turn|>", "<end_of_turn>", "<|tool_response>"})) add(id);
@@ -160,7 +168,8 @@ Result<std::string> ConfigFromGguf(const GgufTable& table, std::span<const std::
   const bool causal_only = prefix == "gemma4.";
   RefuseSiblings(keys, prefix);
   const GgufValue* tokens = table.Find("tokenizer.ggml.tokens");
-  const int64_t bos = keys.Integer("tokenizer.ggml.bos_token_id", 2), pad = keys.Integer("tokenizer.ggml.padding_token_id", 0);
+  const int64_t bos = keys.Integer("tokenizer.ggml.bos_token_id", 2),
+                pad = keys.Integer("tokenizer.ggml.padding_token_id", 0);
   json::object text = {
       {"model_type", causal_only ? "gemma4_text" : "diffusion_gemma_text"},
       {"vocab_size", keys.Integer(prefix + "vocab_size", tokens == nullptr ? 0 : static_cast<int64_t>(tokens->count))},
@@ -178,7 +187,8 @@ Result<std::string> ConfigFromGguf(const GgufTable& table, std::span<const std::
   };
   ReadGeometry(keys, table, file, prefix, text);
   const std::vector<int64_t> hidden =
-      keys.failure() ? std::vector<int64_t>(1) : keys.PerLayer(prefix + "feed_forward_length", text["num_hidden_layers"].as_int64());
+      keys.failure() ? std::vector<int64_t>(1)
+                     : keys.PerLayer(prefix + "feed_forward_length", text["num_hidden_layers"].as_int64());
   if (std::ranges::adjacent_find(hidden, std::not_equal_to<>()) != hidden.end()) {
     keys.Refuse(prefix + "feed_forward_length", "differs between layers", StatusCode::kUnsupported);
   }
@@ -200,7 +210,8 @@ Result<std::string> ConfigFromGguf(const GgufTable& table, std::span<const std::
 Result<std::string> GenerationConfigFromGguf(const GgufTable& table) {
   GgufKeys keys(table);
   json::object out = {{"eos_token_id", json::value_from(EndIds(keys))}};
-  if (keys.Has("tokenizer.ggml.padding_token_id")) out["pad_token_id"] = keys.Integer("tokenizer.ggml.padding_token_id");
+  if (keys.Has("tokenizer.ggml.padding_token_id"))
+    out["pad_token_id"] = keys.Integer("tokenizer.ggml.padding_token_id");
   for (const auto& [key, field] : {std::pair("diffusion.eb_max_steps", "max_denoising_steps"),
                                    {"diffusion.eb_stability_threshold", "stability_threshold"}}) {
     if (keys.Has(key)) out[field] = keys.Integer(key);
@@ -211,7 +222,8 @@ Result<std::string> GenerationConfigFromGguf(const GgufTable& table) {
     if (keys.Has(key)) out[field] = keys.Real(key);
   }
   if (keys.Has("diffusion.eb_entropy_bound")) {
-    out["sampler_config"] = {{"_cls_name", "EntropyBoundSamplerConfig"}, {"entropy_bound", keys.Real("diffusion.eb_entropy_bound")}};
+    out["sampler_config"] = {{"_cls_name", "EntropyBoundSamplerConfig"},
+                             {"entropy_bound", keys.Real("diffusion.eb_entropy_bound")}};
   }
   if (keys.failure()) return std::unexpected(*keys.failure());
   return json::serialize(out);

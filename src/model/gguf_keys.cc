@@ -1,4 +1,5 @@
-// Numbers may be stored as texts (some writers do), and float32 values mean the decimal number that was rounded to them.
+// Numbers may be stored as texts (some writers do), and float32 values mean the decimal number that was rounded to
+// them.
 #include "model/gguf_keys.h"
 
 #include <algorithm>
@@ -72,7 +73,8 @@ std::vector<int64_t> GgufKeys::PerLayer(std::string_view key, int64_t count) {
   const auto integers = value->Integers();
   if (!integers) Refuse(key, "is no list of integers");
   if (integers && integers->size() != layers) {
-    Refuse(key, "has " + std::to_string(integers->size()) + " entries, the model has " + std::to_string(layers) + " layers");
+    Refuse(key,
+           "has " + std::to_string(integers->size()) + " entries, the model has " + std::to_string(layers) + " layers");
   }
   return integers && integers->size() == layers ? *integers : std::vector<int64_t>(layers);
 }

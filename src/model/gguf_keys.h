@@ -1,5 +1,5 @@
-// Typed reading of a GGUF file's metadata: like json_fields.h, the first failure is kept and later reads return defaults, so that
-// readers are lists of keys. Used by gguf_config.cc and gguf_tokenizer.cc.
+// Typed reading of a GGUF file's metadata: like json_fields.h, the first failure is kept and later reads return
+// defaults, so that readers are lists of keys. Used by gguf_config.cc and gguf_tokenizer.cc.
 #pragma once
 
 #include <cstdint>

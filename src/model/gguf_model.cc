@@ -38,15 +38,16 @@ class TensorFinder {
       const GgufTensor *gate = Use(halves->first), *up = Use(halves->second);
       if (gate != nullptr && up != nullptr) return Joined(spec.name, *gate, *up);
     }
-    return Fail(StatusCode::kInvalidFile,
-                "has no tensor " + Quoted(names.empty() ? spec.name : names.front()) + " (the model's " + spec.name + ")");
+    return Fail(StatusCode::kInvalidFile, "has no tensor " + Quoted(names.empty() ? spec.name : names.front()) +
+                                              " (the model's " + spec.name + ")");
   }
 
   /// Tensors of the file that nothing used, under their own names.
   std::vector<TensorParts> Rest() const {
     std::vector<TensorParts> rest;
     for (const GgufTensor& tensor : table_.tensors) {
-      if (!used_.contains(tensor.name) && !IsGgufExtra(tensor.name)) rest.push_back(Whole(std::string(tensor.name), tensor));
+      if (!used_.contains(tensor.name) && !IsGgufExtra(tensor.name))
+        rest.push_back(Whole(std::string(tensor.name), tensor));
     }
     return rest;
   }
@@ -69,16 +70,17 @@ class TensorFinder {
   /// [E, X, D] twice as [E, 2X, D]: for each expert a run of gate rows and a run of up rows.
   Result<TensorParts> Joined(const std::string& name, const GgufTensor& gate, const GgufTensor& up) const {
     if (gate.rank != 3 || gate.sizes != up.sizes || up.rank != 3) {
-      return Fail(StatusCode::kInvalidFile,
-                  "tensors " + Quoted(gate.name) + " and " + Quoted(up.name) + ": shapes differ, or are not [experts, rows, cols]");
+      return Fail(StatusCode::kInvalidFile, "tensors " + Quoted(gate.name) + " and " + Quoted(up.name) +
+                                                ": shapes differ, or are not [experts, rows, cols]");
     }
     const uint64_t experts = gate.sizes[0], rows = gate.sizes[1];
     TensorParts parts{name, {experts, 2 * rows, gate.sizes[2]}, {}};
     for (uint64_t expert = 0; expert < experts; ++expert) {
       for (const GgufTensor* half : {&gate, &up}) {
         const uint64_t bytes = (half->end - half->begin) / experts;
-        parts.runs.push_back({half->dtype, rows,
-                              file_.subspan(static_cast<size_t>(half->begin + expert * bytes), static_cast<size_t>(bytes))});
+        parts.runs.push_back(
+            {half->dtype, rows,
+             file_.subspan(static_cast<size_t>(half->begin + expert * bytes), static_cast<size_t>(bytes))});
       }
     }
     return parts;

@@ -50,7 +50,8 @@ constexpr auto kLayer = std::to_array<NameRow>({
     {"layer_scalar", "layer_output_scale.weight"},
 });
 
-/// "model.decoder.layers.7.mlp.up_proj.weight" as ("blk.7.", "mlp.up_proj.weight"); nothing for names without this prefix.
+/// "model.decoder.layers.7.mlp.up_proj.weight" as ("blk.7.", "mlp.up_proj.weight"); nothing for names without this
+/// prefix.
 std::optional<std::pair<std::string, std::string_view>> SplitLayer(std::string_view name, std::string_view prefix) {
   if (!name.starts_with(prefix)) return std::nullopt;
   name.remove_prefix(prefix.size());

@@ -1,5 +1,5 @@
-// Tokens, types and merges against Gemma's tokenizer.json. Texts are written piece by piece, because the released vocabulary as a
-// tree would take far more memory than its text.
+// Tokens, types and merges against Gemma's tokenizer.json. Texts are written piece by piece, because the released
+// vocabulary as a tree would take far more memory than its text.
 #include "model/gguf_tokenizer.h"
 
 #include <algorithm>
@@ -16,11 +16,14 @@ namespace {
 
 namespace json = boost::json;
 
-std::string Quote(std::string_view text) { return json::serialize(json::string(json::string_view(text.data(), text.size()))); }
+std::string Quote(std::string_view text) {
+  return json::serialize(json::string(json::string_view(text.data(), text.size())));
+}
 
 std::string AddedToken(size_t id, std::string_view token, bool special) {
   return R"({"id":)" + std::to_string(id) + R"(,"content":)" + Quote(token) +
-         R"(,"single_word":false,"lstrip":false,"rstrip":false,"normalized":false,"special":)" + (special ? "true}" : "false}");
+         R"(,"single_word":false,"lstrip":false,"rstrip":false,"normalized":false,"special":)" +
+         (special ? "true}" : "false}");
 }
 
 /// Types of all tokens, checked.
@@ -55,7 +58,8 @@ Result<std::string> TokenizerFromGguf(const GgufTable& table) {
   for (size_t id = 0; id < tokens.size(); ++id) {
     if (types[id] == kUnusedToken && tokens[id] == PlaceholderToken(id)) continue;
     if (types[id] == kControlToken || types[id] == kUnknownToken || types[id] == kUserToken) {
-      added += (added.empty() ? "" : ",") + AddedToken(id, tokens[id], types[id] != kUserToken || IsShownToken(tokens[id]));
+      added +=
+          (added.empty() ? "" : ",") + AddedToken(id, tokens[id], types[id] != kUserToken || IsShownToken(tokens[id]));
     }
     vocabulary += (vocabulary.empty() ? "" : ",") + Quote(tokens[id]) + ":" + std::to_string(id);
   }
@@ -86,7 +90,8 @@ Result<std::string> TokenizerConfigFromGguf(const GgufTable& table) {
     out[field] = json::string(json::string_view(text.data(), text.size()));
   }
   const std::string_view chat_template = keys.Text("tokenizer.chat_template", "");
-  if (!chat_template.empty()) out["chat_template"] = json::string(json::string_view(chat_template.data(), chat_template.size()));
+  if (!chat_template.empty())
+    out["chat_template"] = json::string(json::string_view(chat_template.data(), chat_template.size()));
   if (keys.failure()) return std::unexpected(*keys.failure());
   return json::serialize(out);
 }

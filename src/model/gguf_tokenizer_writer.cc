@@ -18,7 +18,8 @@ namespace {
 namespace json = boost::json;
 
 std::unexpected<Status> NotGemmas(const std::string& field) {
-  return Fail(StatusCode::kUnsupported, "tokenizer.json: " + field + ": differs from Gemma's, which is all that GGUF can say");
+  return Fail(StatusCode::kUnsupported,
+              "tokenizer.json: " + field + ": differs from Gemma's, which is all that GGUF can say");
 }
 
 const json::value& Member(const json::object& object, const char* key) {
@@ -38,7 +39,8 @@ Result<void> RequireGemmas(const json::object& root, const json::object& model) 
   const json::value& pre = Member(root, "pre_tokenizer");  // never splits once spaces are replaced
   if (!pre.is_null() && !Is(pre, kGemmaPreTokenizer, "pretokenizers")) return NotGemmas("pre_tokenizer");
   if (!Is(Member(root, "decoder"), kGemmaDecoder, "decoders")) return NotGemmas("decoder");
-  for (const auto& [key, expected] : {std::pair("type", json::value("BPE")), {"fuse_unk", true}, {"byte_fallback", true}}) {
+  for (const auto& [key, expected] :
+       {std::pair("type", json::value("BPE")), {"fuse_unk", true}, {"byte_fallback", true}}) {
     if (Member(model, key) != expected) return NotGemmas(std::string("model.") + key);
   }
   const json::value& ignore = Member(model, "ignore_merges");
@@ -60,7 +62,8 @@ struct Vocabulary {
 Result<void> Place(Vocabulary& vocabulary, std::string token, const json::value& id, int32_t type) {
   const int64_t* number = id.if_int64();
   if (number == nullptr || *number < 0 || *number >= std::ssize(vocabulary.tokens)) {
-    return Fail(StatusCode::kInvalidFile, "tokenizer.json: " + Quoted(token) + ": id is not in the model's vocabulary of " +
+    return Fail(StatusCode::kInvalidFile, "tokenizer.json: " + Quoted(token) +
+                                              ": id is not in the model's vocabulary of " +
                                               std::to_string(vocabulary.tokens.size()));
   }
   const auto place = static_cast<size_t>(*number);
@@ -88,7 +91,8 @@ Result<Vocabulary> ReadVocabulary(const json::object& root, const json::object& 
   if (const json::array* added = Member(root, "added_tokens").if_array()) {
     for (const json::value& item : *added) {
       const json::object* object = item.if_object();
-      if (object == nullptr) return Fail(StatusCode::kInvalidFile, "tokenizer.json: added_tokens: an entry is not an object");
+      if (object == nullptr)
+        return Fail(StatusCode::kInvalidFile, "tokenizer.json: added_tokens: an entry is not an object");
       std::string token = Text(Member(*object, "content"));
       const bool special = Member(*object, "special") == json::value(true);
       const int32_t type = special && !IsShownToken(token) ? kControlToken : kUserToken;
@@ -119,7 +123,8 @@ Result<std::vector<std::string>> ReadMerges(const json::object& model) {
 
 Result<void> PutTokenizer(const TokenizerTexts& texts, const Config& config, GgufMetadata& metadata) {
   const FileLimits limits;
-  DG_TRY(const json::value document, At("tokenizer.json", ParseJson(texts.tokenizer, {limits.tokenizer_bytes, 16, 16'000'000})));
+  DG_TRY(const json::value document,
+         At("tokenizer.json", ParseJson(texts.tokenizer, {limits.tokenizer_bytes, 16, 16'000'000})));
   const json::object* root = document.if_object();
   const json::object* model = root == nullptr ? nullptr : Member(*root, "model").if_object();
   if (model == nullptr) return Fail(StatusCode::kInvalidFile, "tokenizer.json: model: not an object");
@@ -134,7 +139,8 @@ Result<void> PutTokenizer(const TokenizerTexts& texts, const Config& config, Ggu
   metadata.Put("tokenizer.ggml.token_type", std::span<const int32_t>(vocabulary.types));
   metadata.Put("tokenizer.ggml.merges", std::span<const std::string>(merges));
   metadata.Put("tokenizer.ggml.bos_token_id", static_cast<uint32_t>(config.bos_token));
-  metadata.Put("tokenizer.ggml.eos_token_id", static_cast<uint32_t>(config.eos_tokens.empty() ? 1 : config.eos_tokens.front()));
+  metadata.Put("tokenizer.ggml.eos_token_id",
+               static_cast<uint32_t>(config.eos_tokens.empty() ? 1 : config.eos_tokens.front()));
   metadata.Put("tokenizer.ggml.padding_token_id", static_cast<uint32_t>(config.pad_token));
   for (const auto& [key, token] : {std::pair("tokenizer.ggml.unknown_token_id", Text(Member(*model, "unk_token"))),
                                    {"tokenizer.ggml.mask_token_id", std::string("<mask>")}}) {

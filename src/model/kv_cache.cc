@@ -34,6 +34,24 @@ int64_t LocalStoreFloats(const Config& config, int64_t slots) {
   return floats;
 }
 
+int64_t CanvasStore::PlannedBytes(const Config& config) {
+  int64_t floats = 0;
+  for (const LayerConfig& layer : config.layers) floats += LayerFloats(layer, RoundUpToKeyBlock(config.canvas));
+  return floats * static_cast<int64_t>(sizeof(float));
+}
+
+Result<CanvasStore> CanvasStore::Create(const Config& config, Kernels& kernels) {
+  CanvasStore store;
+  store.rows_ = config.canvas;
+  DG_TRY(store.memory_, kernels.Allocate(PlannedBytes(config)));
+  float* memory = store.memory_.Floats();
+  for (const LayerConfig& layer : config.layers) {
+    store.stores_.push_back(LocalStore(memory, layer, config.canvas));
+    memory += LayerFloats(layer, RoundUpToKeyBlock(config.canvas));
+  }
+  return store;
+}
+
 int64_t KvCache::PlannedBytes(const Config& config, int64_t context, int64_t pass_rows) {
   int64_t floats = 0;
   for (const LayerConfig& layer : config.layers) {

@@ -1,4 +1,5 @@
 // Keys and values of one sequence, layer by layer: full layers keep every position, sliding layers a ring of what can still be seen.
+// A CanvasStore is the same for a canvas whose rows are not all computed in every pass.
 // Positions become visible when Append is called after a pass; an interrupted pass leaves nothing to undo.
 #pragma once
 
@@ -41,6 +42,23 @@ class KvCache {
   int64_t ring_slots_ = 0;  // slots of the smallest store
   int64_t begin_ = 0, end_ = 0;
   int64_t written_ = 0;  // one past the highest position that may have been written since the sequence was empty
+};
+
+/// Keys and values of every layer for the rows of one canvas, kept from pass to pass: a row that a pass leaves out (Segment::places)
+/// is seen as it was computed last. The first pass of a canvas computes all rows, so nothing has to be cleared.
+class CanvasStore {
+ public:
+  static Result<CanvasStore> Create(const Config& config, Kernels& kernels);
+  /// Bytes Create will allocate.
+  static int64_t PlannedBytes(const Config& config);
+
+  KvStore Layer(size_t layer) const { return stores_[layer]; }
+  int64_t rows() const { return rows_; }
+
+ private:
+  Buffer memory_;
+  std::vector<KvStore> stores_;
+  int64_t rows_ = 0;
 };
 
 /// Slots rounded up to whole key blocks.

@@ -3,7 +3,7 @@
 //
 //                     kPrompt / kCommit / kStep          kCanvas
 //   sees              cache + causal                     cache + the whole canvas
-//   K/V               written to the cache               kept for this pass only
+//   K/V               written to the cache               kept for this pass, or in a store between passes
 //   layer scalar      encoder                            decoder
 //   input             embedding                          embedding + self-conditioning, then norm
 //   hidden wanted     caller's choice                    caller's choice
@@ -34,9 +34,16 @@ struct Segment {
   int64_t pos = 0;                  ///< position of the first row; a canvas sees cached positions below it
   Matrix soft;                      ///< canvas: soft embeddings of the previous step [C, D]; no data in the first step
   HiddenRows hidden = HiddenRows::kNone;
+  /// Canvas: keeps K and V of every layer between passes; nullptr: this pass keeps them only until it ends.
+  CanvasStore* store = nullptr;
+  /// Canvas with a store: place in the canvas of every row, ascending; the other rows of the canvas are seen as the store has them.
+  /// Empty: row r has place r.
+  std::span<const int32_t> places = {};
 
   bool causal() const { return kind != SegmentKind::kCanvas; }
   int64_t rows() const { return static_cast<int64_t>(tokens.size()); }
+  /// Place of a row in its segment; its position is pos + Place(row).
+  int64_t Place(int64_t row) const { return places.empty() ? row : places[static_cast<size_t>(row)]; }
   int64_t hidden_rows() const { return hidden == HiddenRows::kAll ? rows() : hidden == HiddenRows::kLast ? 1 : 0; }
 };
 

@@ -12,6 +12,7 @@
 #include "files/atomic_file.h"
 #include "files/messages.h"
 #include "files/safetensors_writer.h"
+#include "model/quantized_names.h"
 #include "tensor/panels.h"
 
 namespace dgemma {
@@ -82,7 +83,7 @@ class Quantizer {
   }
 
   static bool IsOnePlainRun(const StoredTensor& stored) {
-    return stored.runs.size() == 1 && ValuesPerBlock(stored.runs.front().dtype) == 1;
+    return stored.runs.size() == 1 && ValuesPerBlock(stored.runs.front().dtype) == 1 && !stored.runs.front().scaled();
   }
 
  private:
@@ -137,8 +138,9 @@ int64_t BytesOf(const Job& job) {
 
 Result<void> CopyTexts(const CheckpointFiles& files, const std::filesystem::path& folder) {
   for (const char* name : {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"}) {
-    const auto text = files.Text(name);
+    auto text = files.Text(name);
     if (!text && text.error().code == StatusCode::kNotFound) continue;
+    if (text && name == std::string_view("config.json")) text = At(name, WithoutQuantMethod(*std::move(text)));
     if (!text) return std::unexpected(text.error());
     DG_TRY(AtomicFile file, AtomicFile::Create(folder / name));
     DG_CHECK_OK(file.Write(AsBytes(*text)));
@@ -150,7 +152,7 @@ Result<void> CopyTexts(const CheckpointFiles& files, const std::filesystem::path
 }  // namespace
 
 Result<Recipe> ParseRecipe(std::string_view name) {
-  constexpr WeightFormat kInt8{WeightKind::kInt8, 32, false}, kInt4{WeightKind::kInt4, 32, true};
+  constexpr WeightFormat kInt8{WeightKind::kInt8, 64, false}, kInt4{WeightKind::kInt4, 32, true};
   if (name == "int8") return Recipe{kInt8, kInt8, kInt8};
   if (name == "int4") return Recipe{kInt4, kInt8, kInt8};
   const Result<WeightFormat> format = ParseWeightFormat(name);

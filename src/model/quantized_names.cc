@@ -1,4 +1,5 @@
-// See quantized_names.h. First the parts are collected by name, then a form is chosen by the codes' type, then shapes are checked.
+// See quantized_names.h. First the parts are collected by name, then a form is chosen by the codes' type, then shapes
+// are checked.
 #include "model/quantized_names.h"
 
 #include <fmt/format.h>
@@ -8,6 +9,7 @@
 #include <array>
 #include <bit>
 #include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
 #include <cmath>
 #include <cstring>
 #include <span>
@@ -21,7 +23,7 @@ namespace {
 
 enum Part : size_t { kCodes, kPacked, kScale, kScaleInverse, kSecondScale, kGlobalScale, kShape, kZeroPoint, kParts };
 
-constexpr std::array<const char*, kParts> kSuffix = {"",        "_packed",       "_scale", "_scale_inv",
+constexpr std::array<const char*, kParts> kSuffix = {"",         "_packed",       "_scale", "_scale_inv",
                                                      "_scale_2", "_global_scale", "_shape", "_zero_point"};
 
 /// A set of parts.
@@ -43,11 +45,13 @@ constexpr Form kForms[] = {
     {CodeKind::kFp8, kCodes, DType::kF8E4M3, Only(kScaleInverse), 0, "FP8 has codes and a _scale or _scale_inv"},
     {CodeKind::kInt4, kPacked, DType::kI32, Only(kScale), Only(kShape) | Only(kZeroPoint),
      "INT4 has _packed, _scale, perhaps _shape and _zero_point"},
-    {CodeKind::kNvfp4, kCodes, DType::kU8, Only(kScale) | Only(kSecondScale), 0, "NVFP4 has codes, _scale and _scale_2"},
+    {CodeKind::kNvfp4, kCodes, DType::kU8, Only(kScale) | Only(kSecondScale), 0,
+     "NVFP4 has codes, _scale and _scale_2"},
     {CodeKind::kNvfp4, kPacked, DType::kU8, Only(kScale) | Only(kGlobalScale), 0,
      "NVFP4 has _packed, _scale and _global_scale"},
 };
 
+constexpr const char* kConfigSection = "quantization_config";
 constexpr const char* kReadable = "F32, F16, BF16; FP8, INT4 packed in I32 and NVFP4 with their scales";
 
 /// Matrices [count, rows, cols] of one set of parts; count is 0 where the parts have no such dimension.
@@ -73,7 +77,8 @@ std::unexpected<Status> RefuseType(const TensorBytes& tensor, const char* rule) 
 
 /// "[E, 8, 4]" or "[8, 4]".
 std::string ShapeText(const Extents& extents, uint64_t rows, uint64_t cols) {
-  return extents.count > 0 ? fmt::format("[{}, {}, {}]", extents.count, rows, cols) : fmt::format("[{}, {}]", rows, cols);
+  return extents.count > 0 ? fmt::format("[{}, {}, {}]", extents.count, rows, cols)
+                           : fmt::format("[{}, {}]", rows, cols);
 }
 
 Result<void> RequireShape(const TensorBytes& tensor, const Extents& extents, uint64_t rows, uint64_t cols) {
@@ -108,7 +113,8 @@ class PartFinder {
         const std::string name = stem + kSuffix[part];
         if (!files_.HasTensor(name)) continue;
         DG_TRY(const TensorBytes tensor, files_.Tensor(name));
-        if (present_ >> part & 1u) return RefusePart(tensor, fmt::format("is {} in another spelling", Quoted(parts_[part].name)));
+        if (present_ >> part & 1u)
+          return RefusePart(tensor, fmt::format("is {} in another spelling", Quoted(parts_[part].name)));
         parts_[part] = tensor;
         present_ |= 1u << part;
       }
@@ -125,7 +131,7 @@ class PartFinder {
   }
 
   /// Adds the runs and the parts' names to `found`; kNotFound where no part is there.
-  Result<void> Append(QuantizedTensor& found) const {
+  Result<void> Append(FoundParts& found) const {
     if (present_ == 0) return std::unexpected(files_.Tensor(stems_.front()).error());
     for (size_t part = 0; part < kParts; ++part) {
       if (present_ >> part & 1u) found.names.push_back(parts_[part].name);
@@ -146,7 +152,8 @@ class PartFinder {
   Result<Form> ChooseForm() const {
     const Parts both = Only(kCodes) | Only(kPacked);
     if ((present_ & both) == both) {
-      return RefusePart(parts_[kPacked], fmt::format("stands beside {} (one spelling of the codes)", Quoted(parts_[kCodes].name)));
+      return RefusePart(parts_[kPacked],
+                        fmt::format("stands beside {} (one spelling of the codes)", Quoted(parts_[kCodes].name)));
     }
     if ((present_ & both) == 0) {
       return Refuse(fmt::format("has no {} to scale", Quoted(stems_.front())));
@@ -161,19 +168,20 @@ class PartFinder {
       nearest = &form;
     }
     if (nearest == nullptr) {
-      return Fail(StatusCode::kUnsupported, fmt::format("{}: {}: type {} is not supported here ({})", codes.file, codes.name,
-                                                        Name(codes.dtype), kReadable));
+      return Fail(StatusCode::kUnsupported, fmt::format("{}: {}: type {} is not supported here ({})", codes.file,
+                                                        codes.name, Name(codes.dtype), kReadable));
     }
     std::vector<std::string> others;
     for (size_t other = kScale; other < kParts; ++other) {
       if (present_ >> other & 1u) others.push_back(Quoted(parts_[other].name));
     }
-    return RefusePart(codes, fmt::format("{} beside it ({})",
-                                     others.empty() ? "has no scale" : fmt::format("has {}", fmt::join(others, ", ")),
-                                     nearest->rule));
+    return RefusePart(
+        codes,
+        fmt::format("{} beside it ({})",
+                    others.empty() ? "has no scale" : fmt::format("has {}", fmt::join(others, ", ")), nearest->rule));
   }
 
-  Result<void> AppendMatrices(const Form& form, QuantizedTensor& found) const {
+  Result<void> AppendMatrices(const Form& form, FoundParts& found) const {
     const TensorBytes& codes = parts_[form.codes];
     const auto rows = static_cast<int64_t>(extents_.rows), cols = static_cast<int64_t>(extents_.cols);
     if (form.kind == CodeKind::kNvfp4 && extents_.cols % 16 != 0) {
@@ -194,7 +202,8 @@ class PartFinder {
       }
       if (Has(kGlobalScale)) {
         DG_TRY(scales.divisor, WholeScale(parts_[kGlobalScale], index));
-        if (!std::isfinite(1 / scales.divisor)) return RefusePart(parts_[kGlobalScale], "is 0 (it divides)");
+        if (!std::isfinite(1 / scales.divisor))
+          return RefusePart(parts_[kGlobalScale], "is 0 or too small to divide by");
       }
       found.runs.push_back({form.dtype, rows, OneOf(codes, extents_, index), scales});
     }
@@ -226,7 +235,8 @@ class PartFinder {
     const auto [down, across] = *sizes;
     if (form.kind == CodeKind::kInt4) {
       if (down != extents_.rows || extents_.cols % across != 0) {
-        return RefuseShape(scale, fmt::format("{} with a whole number of values in a group", ShapeText(extents_, extents_.rows, across)));
+        return RefuseShape(scale, fmt::format("{} with a whole number of values in a group",
+                                              ShapeText(extents_, extents_.rows, across)));
       }
       SetBlocks(scales, 1, extents_.cols / across);
       DG_CHECK_OK(CheckZeroPoints(across));
@@ -277,7 +287,8 @@ class PartFinder {
     const size_t width = static_cast<size_t>(BytesPerValue(shape.dtype));
     const std::array<uint64_t, 3> sizes = {extents_.count, extents_.rows, extents_.cols};
     const auto wanted = std::span(sizes).subspan(extents_.count > 0 ? 0 : 1);
-    if (shape.shape.size() != 1 || shape.shape[0] != wanted.size()) return RefuseShape(shape, fmt::format("[{}]", wanted.size()));
+    if (shape.shape.size() != 1 || shape.shape[0] != wanted.size())
+      return RefuseShape(shape, fmt::format("[{}]", wanted.size()));
     for (size_t i = 0; i < wanted.size(); ++i) {
       uint64_t stated = 0;  // a negative number becomes one that no size equals
       std::memcpy(&stated, shape.bytes.data() + i * width, width);
@@ -292,8 +303,10 @@ class PartFinder {
   Result<float> WholeScale(const TensorBytes& tensor, uint64_t index) const {
     if (tensor.dtype != DType::kF32) return RefuseType(tensor, "F32");
     const size_t values = tensor.bytes.size() / sizeof(float);
-    const bool each = values == extents_.Matrices() && extents_.count > 0 && tensor.shape[0] == extents_.count;
-    if (!each && (values != 1 || tensor.shape.size() > 1)) return RefuseShape(tensor, extents_.count > 0 ? "[1] or one a matrix" : "[1]");
+    const bool each =
+        extents_.count > 0 && values == extents_.count && !tensor.shape.empty() && tensor.shape[0] == extents_.count;
+    if (!each && (values != 1 || tensor.shape.size() > 1))
+      return RefuseShape(tensor, extents_.count > 0 ? "[1] or one a matrix" : "[1]");
     float value = 0;
     std::memcpy(&value, tensor.bytes.data() + (each ? static_cast<size_t>(index) * sizeof(float) : 0), sizeof(float));
     if (!std::isfinite(value)) return RefusePart(tensor, "is NaN or infinite (scales are finite numbers)");
@@ -313,8 +326,8 @@ constexpr std::string_view kGateUp = "gate_up_proj";
 std::vector<PartFinder> ExpertParts(const CheckpointFiles& files, const TensorSpec& spec) {
   const std::string at = spec.name.substr(0, spec.name.rfind('.') + 1);  // "...experts."
   const bool halves = spec.name.ends_with(kGateUp);
-  const std::vector<std::string> names = halves ? std::vector<std::string>{"gate_proj", "up_proj"}
-                                                : std::vector<std::string>{spec.name.substr(at.size())};
+  const std::vector<std::string> names =
+      halves ? std::vector<std::string>{"gate_proj", "up_proj"} : std::vector<std::string>{spec.name.substr(at.size())};
   const Extents extents{0, spec.shape[1] / names.size(), spec.shape[2]};
   std::vector<PartFinder> parts;
   for (uint64_t expert = 0; expert < spec.shape[0]; ++expert) {
@@ -326,12 +339,13 @@ std::vector<PartFinder> ExpertParts(const CheckpointFiles& files, const TensorSp
 
 }  // namespace
 
-Result<std::optional<QuantizedTensor>> FindQuantized(const CheckpointFiles& files, const TensorSpec& spec) {
+Result<std::optional<FoundParts>> FindQuantized(const CheckpointFiles& files, const TensorSpec& spec) {
   const bool experts = spec.role == TensorRole::kExperts;
   if (!experts && (spec.shape.size() != 2 || !spec.name.ends_with(".weight"))) return std::nullopt;
   std::vector<std::string> stems = {spec.name};
   if (experts) stems.insert(stems.end(), {spec.name + ".weight", spec.name + "_weight"});
-  PartFinder whole(files, std::move(stems), {experts ? spec.shape[0] : 0, spec.shape[spec.shape.size() - 2], spec.shape.back()});
+  PartFinder whole(files, std::move(stems),
+                   {experts ? spec.shape[0] : 0, spec.shape[spec.shape.size() - 2], spec.shape.back()});
   DG_TRY(const bool together, whole.Collect());
   std::vector<PartFinder> singles;
   if (experts) singles = ExpertParts(files, spec);
@@ -343,7 +357,7 @@ Result<std::optional<QuantizedTensor>> FindQuantized(const CheckpointFiles& file
     }
     one_by_one = one_by_one || present;
   }
-  QuantizedTensor found;
+  FoundParts found;
   if (one_by_one) {
     for (const PartFinder& single : singles) DG_CHECK_OK(single.Append(found));
     return found;
@@ -354,9 +368,9 @@ Result<std::optional<QuantizedTensor>> FindQuantized(const CheckpointFiles& file
 }
 
 std::optional<std::string_view> LayerOfUnusedScale(std::string_view name) {
-  constexpr const char* kUnused[] = {".input_scale",  ".input_global_scale", ".activation_scale", ".output_scale",
-                                     ".q_scale",      ".k_scale",            ".v_scale",          "_input_scale",
-                                     "_input_global_scale", "_activation_scale"};
+  constexpr const char* kUnused[] = {
+      ".input_scale", ".input_global_scale", ".activation_scale",   ".output_scale",    ".q_scale", ".k_scale",
+      ".v_scale",     "_input_scale",        "_input_global_scale", "_activation_scale"};
   for (const std::string_view suffix : kUnused) {
     if (name.ends_with(suffix)) return name.substr(0, name.size() - suffix.size());
   }
@@ -368,11 +382,18 @@ std::string QuantMethodNote(const CheckpointFiles& files) {
   if (!text) return {};
   const auto config = ParseJson(*text);
   if (!config || !config->is_object()) return {};
-  const auto* section = config->get_object().if_contains("quantization_config");
+  const auto* section = config->get_object().if_contains(kConfigSection);
   if (section == nullptr || !section->is_object()) return {};
   const auto* method = section->get_object().if_contains("quant_method");
   if (method == nullptr || !method->is_string()) return {};
-  return fmt::format(" (the checkpoint is quantised by {}; types that can be read: {})", Quoted(method->get_string()), kReadable);
+  return fmt::format(" (the checkpoint is quantised by {}; types that can be read: {})", Quoted(method->get_string()),
+                     kReadable);
+}
+
+Result<std::string> WithoutQuantMethod(std::string config_text) {
+  DG_TRY(boost::json::value config, ParseJson(config_text));
+  if (!config.is_object() || config.get_object().erase(kConfigSection) == 0) return config_text;
+  return boost::json::serialize(config);
 }
 
 }  // namespace dgemma

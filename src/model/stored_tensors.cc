@@ -29,8 +29,8 @@ StoredTensor Matrices(const TensorSpec& spec) {
 }
 
 std::unexpected<Status> WrongShape(const TensorBytes& tensor, const std::string& expected) {
-  return Fail(StatusCode::kInvalidFile, fmt::format("{}: {}: shape [{}] differs from the configuration's {}", tensor.file,
-                                                    tensor.name, fmt::join(tensor.shape, ", "), expected));
+  return Fail(StatusCode::kInvalidFile, fmt::format("{}: {}: shape [{}] differs from the configuration's {}",
+                                                    tensor.file, tensor.name, fmt::join(tensor.shape, ", "), expected));
 }
 
 Result<StoredTensor> Panels(const CheckpointFiles& files, const TensorSpec& spec, const TensorBytes& tensor,
@@ -38,8 +38,8 @@ Result<StoredTensor> Panels(const CheckpointFiles& files, const TensorSpec& spec
   const std::string place = fmt::format("{}: {}", tensor.file, spec.name);
   StoredTensor stored = Matrices(spec);
   DG_TRY(const WeightFormat format, At(place, ParseWeightFormat(format_name)));
-  if (!format.grouped() || (spec.role != TensorRole::kMatrix && spec.role != TensorRole::kExperts &&
-                            spec.role != TensorRole::kEmbedding)) {
+  if (!format.grouped() ||
+      (spec.role != TensorRole::kMatrix && spec.role != TensorRole::kExperts && spec.role != TensorRole::kEmbedding)) {
     return Fail(StatusCode::kInvalidFile, fmt::format("{}: is packed as {} but cannot be", place, format_name));
   }
   const auto bytes = static_cast<uint64_t>(GroupedBytes(format, stored.count, stored.rows, stored.cols));
@@ -53,7 +53,8 @@ Result<StoredTensor> Panels(const CheckpointFiles& files, const TensorSpec& spec
   return stored;
 }
 
-/// A name and everything it stands for in names of activation scales: the tensor, its layer, and the block around the layer.
+/// A name and everything it stands for in names of activation scales: the tensor, its layer, and the block around the
+/// layer.
 void AddLayersOf(std::string_view name, std::unordered_set<std::string_view>& layers) {
   for (int level = 0; level < 3; ++level) {
     layers.insert(name);
@@ -63,11 +64,12 @@ void AddLayersOf(std::string_view name, std::unordered_set<std::string_view>& la
 
 }  // namespace
 
-Result<StoredTensor> FindStored(const CheckpointFiles& files, const TensorSpec& spec, std::vector<std::string_view>* names) {
+Result<StoredTensor> FindStored(const CheckpointFiles& files, const TensorSpec& spec,
+                                std::vector<std::string_view>* names) {
   const auto format = files.metadata().find(spec.name);
   const bool packed = format != files.metadata().end();
   if (!packed) {
-    DG_TRY(std::optional<QuantizedTensor> quantized, FindQuantized(files, spec));
+    DG_TRY(std::optional<FoundParts> quantized, FindQuantized(files, spec));
     if (quantized) {
       if (names != nullptr) *names = std::move(quantized->names);
       StoredTensor stored = Matrices(spec);
@@ -82,21 +84,24 @@ Result<StoredTensor> FindStored(const CheckpointFiles& files, const TensorSpec& 
     return WrongShape(tensor, fmt::format("[{}]", fmt::join(spec.shape, ", ")));
   }
   if (!IsWeightType(tensor.dtype)) {
-    return Fail(StatusCode::kUnsupported,
-                fmt::format("{}: {}: type {} is not supported", tensor.file, spec.name, Name(tensor.dtype)));
+    return Fail(StatusCode::kUnsupported, fmt::format("{}: {}: type {} is not supported (F32, BF16, F16)", tensor.file,
+                                                      spec.name, Name(tensor.dtype)));
   }
   StoredTensor stored = Matrices(spec);
   if (tensor.runs.empty()) stored.runs.push_back({tensor.dtype, stored.count * stored.rows, tensor.bytes});
-  for (const TensorRun& run : tensor.runs) stored.runs.push_back({run.dtype, static_cast<int64_t>(run.rows), run.bytes});
+  for (const TensorRun& run : tensor.runs)
+    stored.runs.push_back({run.dtype, static_cast<int64_t>(run.rows), run.bytes});
   return stored;
 }
 
 Result<void> CheckTensors(const CheckpointFiles& files, const Config& config) {
   std::unordered_set<std::string_view> known, layers = {"lm_head"};
-  for (const TensorSpec& spec : ListTensors(config)) {
+  const std::vector<TensorSpec> specs = ListTensors(config);
+  for (const TensorSpec& spec : specs) {
     std::vector<std::string_view> names;
     const auto stored = FindStored(files, spec, &names);
     if (!stored) return std::unexpected(Status{stored.error().code, stored.error().message + QuantMethodNote(files)});
+    AddLayersOf(spec.name, layers);
     for (const std::string_view name : names) {
       known.insert(name);
       AddLayersOf(name, layers);

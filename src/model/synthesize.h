@@ -20,7 +20,7 @@ std::vector<std::string_view> SyntheticShapes();
 Result<std::string> SyntheticConfig(std::string_view shape);
 
 struct SynthesizeOptions {
-  WeightFormat plain = kBfloat16;  ///< of matrices that the recipe leaves alone: float32 or bfloat16
+  WeightFormat plain = kBfloat16Weights;  ///< of matrices that the recipe leaves alone: float32 or bfloat16
   std::optional<Recipe> recipe;    ///< groups, filled with random codes
   uint64_t seed = 0;
   int threads = 1;

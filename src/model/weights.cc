@@ -2,8 +2,13 @@
 #include "model/weights.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cmath>
+#include <map>
+#include <numeric>
+#include <ranges>
 #include <unordered_map>
 #include <variant>
 
@@ -74,17 +79,40 @@ bool IsVector(TensorRole role) { return role == TensorRole::kNorm || role == Ten
 
 }  // namespace
 
-int64_t PlannedWeightBytes(const CheckpointFiles& files, const Config& config, const Kernels& kernels) {
-  int64_t bytes = 0;
-  for (const TensorSpec& spec : ListTensors(config)) {
+std::vector<PlannedWeight> PlanWeights(const CheckpointFiles& files, const Config& config, const Kernels& kernels) {
+  std::vector<PlannedWeight> weights;
+  for (TensorSpec& spec : ListTensors(config)) {
     if (spec.role == TensorRole::kVision || spec.role == TensorRole::kScalar) continue;
     const auto stored = FindStored(files, spec);
     if (!stored) continue;
-    bytes += IsVector(spec.role)
-                 ? stored->cols * static_cast<int64_t>(sizeof(float))
-                 : kernels.PackedBytes(NaturalFormat(*stored), stored->count, stored->rows, stored->cols);
+    PlannedWeight weight;
+    if (IsVector(spec.role)) {
+      weight.bytes = stored->cols * static_cast<int64_t>(sizeof(float));
+    } else {
+      weight.format = NaturalFormat(*stored);
+      weight.bytes = kernels.PackedBytes(weight.format, stored->count, stored->rows, stored->cols);
+    }
+    weight.spec = std::move(spec);
+    weights.push_back(std::move(weight));
   }
-  return bytes;
+  return weights;
+}
+
+int64_t PlannedWeightBytes(std::span<const PlannedWeight> weights) {
+  return std::transform_reduce(weights.begin(), weights.end(), int64_t{0}, std::plus<>(),
+                               [](const PlannedWeight& weight) { return weight.bytes; });
+}
+
+std::string FormatNames(std::span<const PlannedWeight> weights) {
+  std::map<std::string, uint64_t> values;
+  for (const PlannedWeight& weight : weights) {
+    if (!IsVector(weight.spec.role) && weight.spec.role != TensorRole::kRouter)
+      values[Name(weight.format)] += weight.spec.Values();
+  }
+  std::vector<std::pair<uint64_t, std::string>> names;
+  for (const auto& [name, count] : values) names.emplace_back(count, name);
+  std::ranges::sort(names, std::greater<>());
+  return fmt::format("{}", fmt::join(std::views::values(names), " + "));
 }
 
 Result<Weights> LoadWeights(const CheckpointFiles& files, const Config& config, Kernels& kernels,
@@ -92,7 +120,7 @@ Result<Weights> LoadWeights(const CheckpointFiles& files, const Config& config, 
   Weights weights;
   weights.layers.resize(config.layers.size());
   const auto fields = Fields(weights);
-  const int64_t total = PlannedWeightBytes(files, config, kernels);
+  const int64_t total = PlannedWeightBytes(PlanWeights(files, config, kernels));
   int64_t done = 0;
   for (const TensorSpec& spec : ListTensors(config)) {
     if (spec.role == TensorRole::kVision) continue;
@@ -105,8 +133,8 @@ Result<Weights> LoadWeights(const CheckpointFiles& files, const Config& config, 
       continue;
     }
     Weight& weight = *std::get<Weight*>(field->second);
-    DG_TRY(weight, At(spec.name, IsVector(spec.role) ? kernels.PackVector(stored)
-                                                     : kernels.Pack(stored, NaturalFormat(stored))));
+    DG_TRY(weight, At(spec.name,
+                      IsVector(spec.role) ? kernels.PackVector(stored) : kernels.Pack(stored, NaturalFormat(stored))));
     // The packed copy is what is used from here on; panels are used where they lie.
     if (!stored.packed()) Release(files, stored);
     done += weight.buffer.bytes;

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <functional>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "files/checkpoint_files.h"
@@ -40,7 +42,20 @@ using LoadProgress = std::function<void(int64_t done_bytes, int64_t total_bytes)
 Result<Weights> LoadWeights(const CheckpointFiles& files, const Config& config, Kernels& kernels,
                             const LoadProgress& progress);
 
-/// Bytes LoadWeights will allocate.
-int64_t PlannedWeightBytes(const CheckpointFiles& files, const Config& config, const Kernels& kernels);
+/// A tensor as LoadWeights will hold it.
+struct PlannedWeight {
+  TensorSpec spec;
+  WeightFormat format;  ///< float32 for vectors
+  int64_t bytes = 0;    ///< allocated, or mapped where panels are used as they lie
+};
+
+/// Every tensor that LoadWeights will hold; those that a checkpoint lacks are left out (CheckTensors refuses it).
+std::vector<PlannedWeight> PlanWeights(const CheckpointFiles& files, const Config& config, const Kernels& kernels);
+
+/// Their bytes together.
+int64_t PlannedWeightBytes(std::span<const PlannedWeight> weights);
+
+/// Formats of embedding, matrices and experts, that of the most values first: "int4-32-min + int8-32".
+std::string FormatNames(std::span<const PlannedWeight> weights);
 
 }  // namespace dgemma

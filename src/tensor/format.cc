@@ -12,7 +12,7 @@ std::string Name(const WeightFormat& format) {
 }
 
 Result<WeightFormat> ParseWeightFormat(std::string_view name) {
-  for (const WeightFormat& plain : {kFloat32, kBfloat16}) {
+  for (const WeightFormat& plain : {kFloat32Weights, kBfloat16Weights}) {
     if (name == Name(plain)) return plain;
   }
   for (const WeightKind kind : {WeightKind::kInt8, WeightKind::kInt4}) {

@@ -23,8 +23,8 @@ struct WeightFormat {
   bool operator==(const WeightFormat&) const = default;
 };
 
-inline constexpr WeightFormat kFloat32{};
-inline constexpr WeightFormat kBfloat16{WeightKind::kBf16, 0, false};
+inline constexpr WeightFormat kFloat32Weights{};
+inline constexpr WeightFormat kBfloat16Weights{WeightKind::kBf16};
 
 /// For people and files: "float32", "bfloat16", "int8-32", "int4-32-min".
 std::string Name(const WeightFormat& format);

@@ -1,5 +1,6 @@
-// Decoding. Every type unpacks into integer codes, scales and minima; floats and groups are made from these. Integers are
-// little-endian, d and dmin are half precision, "nibbles" below are the low halves of n bytes, then their high halves:
+// Decoding. Every type unpacks into integer codes, scales and minima; floats and groups are made from these. Integers
+// are little-endian, d and dmin are half precision, "nibbles" below are the low halves of n bytes, then their high
+// halves:
 //   Q8_0    d, i8 code[32]                                            w = d code
 //   Q4_0    d, nibbles[16]                                            w = d (nibble - 8)
 //   Q4_K    d, dmin, packed[12], 4 x nibbles[32]                      w = d scale nibble - dmin min, groups of 32

@@ -1,5 +1,5 @@
-// Encoding into blocks. A group's scale (and minimum) comes from a least-squares fit over a few candidate codings; the types with
-// 256 values then round these to the integers the block has room for, and choose the nearest codes again.
+// Encoding into blocks. A group's scale (and minimum) comes from a least-squares fit over a few candidate codings; the
+// types with 256 values then round these to the integers the block has room for, and choose the nearest codes again.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -18,7 +18,8 @@ struct CodeRange {
   int32_t lowest;
   int32_t highest;
   int32_t Nearest(float value) const {
-    return static_cast<int32_t>(std::nearbyint(std::clamp(value, static_cast<float>(lowest), static_cast<float>(highest))));
+    return static_cast<int32_t>(
+        std::nearbyint(std::clamp(value, static_cast<float>(lowest), static_cast<float>(highest))));
   }
 };
 
@@ -52,8 +53,8 @@ struct Sums {
   }
 };
 
-/// The scale that minimises sum (w - scale code)^2 over `candidates` codings; coding(w / trial scale) gives a code. `end` is the code
-/// that takes the value of largest magnitude.
+/// The scale that minimises sum (w - scale code)^2 over `candidates` codings; coding(w / trial scale) gives a code.
+/// `end` is the code that takes the value of largest magnitude.
 template <typename Coding>
 float FitScale(std::span<const float> group, float end, int32_t candidates, Coding coding) {
   const float largest = LargestMagnitude(group);
@@ -93,7 +94,8 @@ ScaleAndMin FitScaleAndMin(std::span<const float> group, CodeRange codes) {
       min = 0;
       scale = s.cc > 0 ? s.wc / s.cc : 0;
     }
-    const double error = s.ww - 2 * (scale * s.wc - min * s.w) + scale * scale * s.cc - 2 * scale * min * s.c + s.n * min * min;
+    const double error =
+        s.ww - 2 * (scale * s.wc - min * s.w) + scale * scale * s.cc - 2 * scale * min * s.c + s.n * min * min;
     if (error < least) {
       least = error;
       best = {static_cast<float>(scale), static_cast<float>(min)};
@@ -114,7 +116,8 @@ Result<void> EncodeQ8_0(std::span<const float> row, std::byte* bytes) {
   const float inverse = d == 0 ? 0.0f : 1 / d;
   StoreHalf(d, bytes);
   for (size_t i = 0; i < row.size(); ++i) {
-    bytes[2 + i] = static_cast<std::byte>(static_cast<int8_t>(std::round(std::clamp(row[i] * inverse, -127.0f, 127.0f))));
+    bytes[2 + i] =
+        static_cast<std::byte>(static_cast<int8_t>(std::round(std::clamp(row[i] * inverse, -127.0f, 127.0f))));
   }
   return {};
 }

@@ -1,5 +1,5 @@
-// What decoding and encoding of block types share: the code table of IQ4_XS, and the twelve bytes that hold eight six-bit scales
-// and eight six-bit minima in Q4_K and Q5_K. Used by ggml_blocks.cc and ggml_encode.cc only.
+// What decoding and encoding of block types share: the code table of IQ4_XS, and the twelve bytes that hold eight
+// six-bit scales and eight six-bit minima in Q4_K and Q5_K. Used by ggml_blocks.cc and ggml_encode.cc only.
 #pragma once
 
 #include <array>
@@ -18,8 +18,8 @@ struct ScalesAndMins {
   std::array<uint8_t, 8> min{};
 };
 
-/// Groups 0..3: scale in the low six bits of byte g, minimum in those of byte 4 + g. Groups 4..7: low four bits of scale and minimum in
-/// byte 8 + g - 4 (scale below), their upper two bits on top of bytes g - 4 and g.
+/// Groups 0..3: scale in the low six bits of byte g, minimum in those of byte 4 + g. Groups 4..7: low four bits of
+/// scale and minimum in byte 8 + g - 4 (scale below), their upper two bits on top of bytes g - 4 and g.
 inline ScalesAndMins UnpackSixBits(const std::byte* bytes) {
   const auto at = [bytes](size_t i) { return static_cast<uint32_t>(bytes[i]); };
   ScalesAndMins out;

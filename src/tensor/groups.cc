@@ -104,7 +104,10 @@ void QuantizeRow(std::span<const float> row, const WeightFormat& format, std::sp
     const size_t begin = g * static_cast<size_t>(format.group);
     const size_t size = std::min(static_cast<size_t>(format.group), row.size() - begin);
     const Group group{row.subspan(begin, size), importance.empty() ? importance : importance.subspan(begin, size),
-                      int8 ? (format.has_min ? -128 : -127) : (format.has_min ? 0 : -8), int8 ? 127 : format.has_min ? 15 : 7};
+                      int8 ? (format.has_min ? -128 : -127) : (format.has_min ? 0 : -8),
+                      int8             ? 127
+                      : format.has_min ? 15
+                                       : 7};
     const ScaleAndMin fit = format.has_min ? FitWithMin(group) : FitWithoutMin(group, int8 ? 0 : 12);
     out.scale[g] = fit.scale;
     if (format.has_min) out.min[g] = fit.min;

@@ -118,7 +118,8 @@ void DecodeScaledRow(const CodeScales& scales, std::span<const std::byte> codes,
   }
 }
 
-void DecodeScaledGroups(const CodeScales& scales, std::span<const std::byte> codes, int64_t row, int64_t cols, GroupedRow& out) {
+void DecodeScaledGroups(const CodeScales& scales, std::span<const std::byte> codes, int64_t row, int64_t cols,
+                        GroupedRow& out) {
   const WeightFormat format = *GroupsOf(scales);
   const int64_t groups = GroupCount(format, cols);
   const bool fp4 = scales.kind == CodeKind::kNvfp4;
@@ -142,7 +143,8 @@ void DecodeScaledGroups(const CodeScales& scales, std::span<const std::byte> cod
 Result<void> CheckRowScales(const CodeScales& scales, int64_t row) {
   for (int64_t block = 0; block < scales.grid_cols; ++block) {
     if (std::isfinite(ScaleOf(scales, row, block))) continue;
-    return Fail(StatusCode::kInvalidFile, fmt::format("scale {} of row {}: is NaN or infinite (scales are finite numbers)", block, row));
+    return Fail(StatusCode::kInvalidFile,
+                fmt::format("scale {} of row {}: is NaN or infinite (scales are finite numbers)", block, row));
   }
   return {};
 }

@@ -1,4 +1,5 @@
-// Floating-point numbers of four and eight bits as checkpoints store them, widened to float32 exactly. Nothing here rounds to them.
+// Floating-point numbers of four and eight bits as checkpoints store them, widened to float32 exactly. Nothing here
+// rounds to them.
 #pragma once
 
 #include <array>
@@ -10,7 +11,8 @@ namespace dgemma {
 
 /// F8_E4M3 (finite kind: no infinity, all ones is NaN): sign, 4 exponent bits of bias 7, 3 mantissa bits; at most 448.
 constexpr float FromF8E4M3(uint8_t bits) {
-  const uint32_t sign = static_cast<uint32_t>(bits & 0x80u) << 24, exponent = (bits >> 3) & 0xFu, mantissa = bits & 0x7u;
+  const uint32_t sign = static_cast<uint32_t>(bits & 0x80u) << 24, exponent = (bits >> 3) & 0xFu,
+                 mantissa = bits & 0x7u;
   if (exponent == 15 && mantissa == 7) return std::numeric_limits<float>::quiet_NaN();
   if (exponent != 0) return std::bit_cast<float>(sign | ((exponent + 120) << 23) | (mantissa << 20));
   const float magnitude = static_cast<float>(mantissa) * 0x1p-9f;

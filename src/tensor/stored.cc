@@ -45,7 +45,7 @@ std::span<const std::byte> PanelOf(const StoredTensor& tensor, int64_t index, in
 WeightFormat FormatOf(const StoredRows& run) {
   if (run.scaled()) return GroupsOf(run.scales).value_or(WeightFormat{WeightKind::kInt8, 32, false});
   if (const auto groups = GroupsOf(run.dtype)) return *groups;
-  return run.dtype == DType::kBF16 ? kBfloat16 : kFloat32;
+  return run.dtype == DType::kBF16 ? kBfloat16Weights : kFloat32Weights;
 }
 
 int32_t Precision(const WeightFormat& format) {

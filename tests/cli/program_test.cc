@@ -263,11 +263,47 @@ TEST(Program, ReportsAreJson) {
   EXPECT_EQ(inspected.at("geometry").at("canvas").to_number<int>(), 48);
   EXPECT_GT(inspected.at("tensors").as_array().size(), 50U);
   EXPECT_GT(inspected.at("plan_bytes").at("total").to_number<int64_t>(), 6'000'000);
-  const auto bench = Object(RunProgram({"bench", "-r", "1", "--json"}).out);
-  EXPECT_GT(bench.at("ms_per_step").to_number<double>(), 0.0);
-  EXPECT_EQ(bench.at("prefill").as_array().size(), 3U);
-  EXPECT_EQ(bench.at("prefill").at(0).at("tokens").to_number<int>(), 128);
-  EXPECT_GT(bench.at("peak_rss_bytes").to_number<int64_t>(), bench.at("load_ms").to_number<double>());
+}
+
+TEST(Program, BenchTimesEveryPassAndCompares) {
+  const Ran ran = RunProgram({"bench", "-r", "1", "--prompt", "20", "--prefill", "8,70", "--json"});
+  const auto bench = Object(ran.out);
+  std::vector<std::string> names;
+  for (const boost::json::value& pass : bench.at("passes").as_array()) {
+    names.emplace_back(pass.at("name").as_string());
+    EXPECT_GT(pass.at("least_ms").to_number<double>(), 0.0) << names.back();
+    EXPECT_GT(pass.at("bytes").to_number<double>(), 1e6) << names.back();
+    EXPECT_GT(pass.at("share_of_bound").to_number<double>(), 0.0) << names.back();
+  }
+  EXPECT_EQ(names, (std::vector<std::string>{"prefill 8", "prefill 70", "denoise", "commit", "commit + denoise", "token"}));
+  EXPECT_EQ(bench.at("canvases").as_array().size(), 4U);
+  EXPECT_GT(bench.at("machine").at("read_bytes_per_second").to_number<double>(), 1e8);
+  EXPECT_GT(bench.at("peak_rss_bytes").to_number<int64_t>(), 10'000'000);
+  const TemporaryFolder folder;
+  std::ofstream(folder / "a.json") << ran.out;
+  const Ran compared = RunProgram({"bench", "--compare", folder / "a.json", folder / "a.json"});
+  EXPECT_EQ(compared.code, 0) << compared.err;
+  EXPECT_NE(compared.out.find("1.00  tie"), std::string::npos) << compared.out;
+  const auto both = Object(RunProgram({"bench", "embedded", "--compare", kStarter, "-r", "1", "--json"}).out);
+  EXPECT_EQ(both.at("passes").as_array().size(), 6U);
+  ExpectRefused({"bench", "--compare", folder / "none.json", folder / "a.json"}, 1, "none.json");
+  ExpectRefused({"bench", "embedded", "--compare", "a", "b"}, 2, "--compare");
+  ExpectRefused({"bench", "--prompt", "9999999"}, 2, "--prompt");
+  ExpectRefused({"bench", "--ctx", "100", "--prompt", "90"}, 2, "--prompt");
+  ExpectRefused({"bench", "--ctx", "300", "--prefill", "301"}, 2, "--prefill");
+  ExpectRefused({"bench", "--only", "x"}, 2, "--ops");
+}
+
+TEST(Program, BenchTimesSingleOperations) {
+  const auto report = Object(RunProgram({"bench", "--ops", "--only", "gated", "-r", "1", "--format", "int8-32", "--json"}).out);
+  ASSERT_EQ(report.at("operations").as_array().size(), 1U);
+  EXPECT_GT(report.at("operations").at(0).at("int8_operations").to_number<double>(), 1e6);
+  const Ran table = RunProgram({"bench", "--ops", "-r", "1", "--clock", "cpu", "-t", "1"});
+  EXPECT_EQ(table.code, 0) << table.err;
+  for (const char* operation : {"attend canvas", "experts ", "denoise head", "sample ", "linear 1x"})
+    EXPECT_NE(table.out.find(operation), std::string::npos) << operation;
+  ExpectRefused({"bench", "--ops", "--format", "int5"}, 2, "int5");
+  ExpectRefused({"bench", "--ops", "--shape", "27b"}, 2, "27b");
 }
 
 TEST(Program, EveryVerbHasHelpWithExamples) {

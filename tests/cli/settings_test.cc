@@ -36,6 +36,12 @@ TEST(Settings, RangesAreCheckedAndNamed) {
   EXPECT_NE(Refusal("seed", "-1"), "");
   EXPECT_EQ(Refusal("seed", "18446744073709551615"), "");
   EXPECT_NE(Refusal("seed", "18446744073709551616"), "");
+  EXPECT_EQ(Refusal("skip", "on"), "");
+  EXPECT_EQ(Refusal("skip", "3"), "");
+  EXPECT_EQ(Refusal("skip", "3,16,2"), "");
+  EXPECT_EQ(Refusal("skip", "3,"), "skip: \"\" is not a number (1 to 4096)");
+  EXPECT_EQ(Refusal("skip", "0"), "skip: \"0\" is out of range (1 to 4096)");
+  EXPECT_EQ(Refusal("skip", "1,2,3,4"), "skip: \"1,2,3,4\" has more than three numbers (S,R,F)");
   EXPECT_EQ(Refusal("speed", "3"), "\"speed\": there is no such setting (/help set lists them)");
 }
 
@@ -50,6 +56,21 @@ TEST(Settings, MeetTheModelsDefaults) {
   EXPECT_EQ(options->steps, 7);
   EXPECT_EQ(options->confidence, 0.5);
   EXPECT_EQ(options->stop_tokens, defaults.stop_tokens);
+}
+
+TEST(Settings, SkipNamesSettledStepsRefreshAndFullPasses) {
+  EXPECT_EQ(Resolve(Settings{}, {})->skip.settled_steps, 0) << "exact unless asked";
+  Settings settings;
+  ASSERT_TRUE(Set(settings, "skip", "3,16"));
+  EXPECT_EQ(Resolve(settings, {})->skip.settled_steps, 3);
+  EXPECT_EQ(Resolve(settings, {})->skip.refresh_every, 16);
+  EXPECT_EQ(Resolve(settings, {})->skip.full_passes, 1);
+  ASSERT_TRUE(Set(settings, "skip", "on"));
+  EXPECT_EQ(Resolve(settings, {})->skip.settled_steps, 2);
+  ASSERT_TRUE(Set(settings, "skip", "off"));
+  EXPECT_EQ(Resolve(settings, {})->skip.settled_steps, 0);
+  settings.mode = DecodeMode::kAutoregressive;
+  EXPECT_FALSE(Resolve(settings, {}));
 }
 
 TEST(Settings, ContradictionsAreRefused) {

@@ -116,6 +116,58 @@ TEST_F(CanvasTest, AcceptedPositionsAreSampledAndAllOthersBecomeNoiseAgain) {
   EXPECT_EQ(kernels_.calls, 2);
 }
 
+TEST_F(CanvasTest, RowsThatAPassLeftOutKeepTokenPredictionAndSoftEmbedding) {
+  rules_.skip = {.settled_steps = 1, .refresh_every = 100};
+  rules_.schedule.steps = 4;
+  Canvas canvas = NewCanvas(1);
+  EXPECT_TRUE(canvas.pass_rows().empty()) << "all rows";
+  EXPECT_EQ(canvas.pass_tokens().size(), 4u);
+  ASSERT_TRUE(Step(canvas, {11, 12, 13, 14}, {0.0f, 2.0f, 0.001f, 3.0f}));
+  EXPECT_EQ(canvas.last_pass_rows(), 4);
+  EXPECT_EQ(std::vector<int32_t>(canvas.pass_rows().begin(), canvas.pass_rows().end()), (std::vector<int32_t>{1, 3}));
+  const std::vector<int32_t> before = Tokens(canvas);
+  EXPECT_EQ(std::vector<int32_t>(canvas.pass_tokens().begin(), canvas.pass_tokens().end()),
+            (std::vector<int32_t>{before[1], before[3]}));
+
+  ASSERT_TRUE(Step(canvas, {22, 24}, {0.2f, 2.0f}));  // predictions of rows 1 and 3
+  EXPECT_EQ(canvas.last_pass_rows(), 2);
+  EXPECT_EQ(Argmax(canvas), (std::vector<int32_t>{11, 22, 13, 24}));
+  EXPECT_NEAR(canvas.mean_entropy(), (0.0 + 0.2 + 0.001 + 2.0) / 4, 1e-6);
+  EXPECT_EQ(kernels_.sampled_rows, (std::vector<int32_t>{5, 6})) << "accepted and computed, as the head numbers them";
+  EXPECT_DOUBLE_EQ(kernels_.uniforms.at(0), 0.111) << "draws keep the key of the row: canvas 1, step 1, row 1";
+  EXPECT_DOUBLE_EQ(kernels_.uniforms.at(1), 0.113);
+  EXPECT_EQ(Tokens(canvas), (std::vector<int32_t>{before[0], 3'000'005, before[2], 3'000'006}));
+  EXPECT_EQ(canvas.soft().Row(0)[0], 1.0f) << "of the first step";
+  EXPECT_EQ(canvas.soft().Row(1)[0], 2.0f) << "of the second";
+
+  ASSERT_TRUE(Step(canvas, {22, 24}, {0.0f, 2.0f}));
+  EXPECT_TRUE(canvas.pass_rows().empty()) << "the last allowed step computes all";
+  EXPECT_FALSE(canvas.done());
+  ASSERT_TRUE(Step(canvas, {31, 32, 33, 34}, {0.0f, 0.0f, 0.0f, 2.0f}));
+  EXPECT_TRUE(canvas.done());
+  EXPECT_EQ(Argmax(canvas), (std::vector<int32_t>{31, 32, 33, 34}));
+}
+
+TEST_F(CanvasTest, ADraftThatMayEndIsConfirmedByFullPasses) {
+  for (const int32_t full_passes : {1, 2}) {
+    rules_.skip = {.settled_steps = 1, .refresh_every = 100, .full_passes = full_passes};
+    rules_.schedule.steps = 10;
+    Canvas canvas = NewCanvas();
+    ASSERT_TRUE(Step(canvas, {1, 2, 3, 4}, {0.0f, 0.0f, 0.0f, 2.0f}));
+    ASSERT_TRUE(Step(canvas, {4}, {1.0f}));
+    EXPECT_FALSE(canvas.pass_rows().empty()) << "the mean of 0.25 is not below 0.2";
+    ASSERT_TRUE(Step(canvas, {4}, {0.1f}));
+    EXPECT_FALSE(canvas.done()) << "the rule is met, but not by a full pass";
+    EXPECT_TRUE(canvas.pass_rows().empty());
+    ASSERT_TRUE(Step(canvas, {1, 2, 3, 4}, {0.0f, 0.0f, 0.0f, 0.1f}));
+    EXPECT_EQ(canvas.done(), full_passes == 1);
+    if (full_passes == 1) continue;
+    EXPECT_TRUE(canvas.pass_rows().empty());
+    ASSERT_TRUE(Step(canvas, {1, 2, 3, 4}, {0.0f, 0.0f, 0.0f, 0.1f}));
+    EXPECT_TRUE(canvas.done());
+  }
+}
+
 TEST_F(CanvasTest, FeedsBackTheSoftEmbeddingsOfTheStepBefore) {
   Canvas canvas = NewCanvas();
   EXPECT_EQ(canvas.soft().data, nullptr) << "nothing in the first step";

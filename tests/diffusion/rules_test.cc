@@ -197,5 +197,49 @@ TEST(StopRule, AsksForRepetitionAndConfidence) {
   EXPECT_FALSE(StopRule(1, 1.0).Update(a, 0.0)) << "the first step repeats nothing";
 }
 
+class SettledRowsTest : public testing::Test {
+ protected:
+  /// Rows of the next pass after a step with these findings for four rows.
+  std::vector<int32_t> After(SettledRows& rows, const std::vector<int32_t>& argmax, const std::vector<float>& entropy,
+                             const std::vector<uint8_t>& accepted = {1, 1, 1, 1}, NextPass next = NextPass::kMaySkip) {
+    rows.Update({argmax, accepted, entropy}, next);
+    return {rows.computed().begin(), rows.computed().end()};
+  }
+  const std::vector<int32_t> all_ = {0, 1, 2, 3};
+  const std::vector<float> sure_ = {0, 0, 0, 0};
+};
+
+TEST_F(SettledRowsTest, NothingIsLeftOutWhenOff) {
+  SettledRows rows(SkipRule{}, 4);
+  for (int step = 0; step < 5; ++step) EXPECT_EQ(After(rows, {1, 2, 3, 4}, sure_), all_);
+}
+
+TEST_F(SettledRowsTest, SettleAfterAgreeingPassesThatAreSure) {
+  SettledRows rows(SkipRule{.settled_steps = 2, .refresh_every = 100}, 4);
+  EXPECT_TRUE(rows.full()) << "the first pass computes all";
+  EXPECT_EQ(After(rows, {1, 2, 3, 4}, {0, 0, 0, 0.02f}), all_) << "one pass is not enough";
+  // Row 1 has another argmax, row 2 was not accepted, row 3 is sure for the first time.
+  EXPECT_EQ(After(rows, {1, 9, 3, 4}, sure_, {1, 1, 0, 1}), (std::vector<int32_t>{1, 2, 3}));
+  EXPECT_FALSE(rows.full());
+  EXPECT_EQ(After(rows, {1, 9, 3, 4}, sure_), (std::vector<int32_t>{2}));
+  EXPECT_EQ(After(rows, {1, 9, 3, 4}, sure_, {0, 1, 1, 1}), (std::vector<int32_t>{0})) << "no longer accepted";
+}
+
+TEST_F(SettledRowsTest, AllAreComputedWhenAskedWhenDueAndWhenNoneIsLeft) {
+  SettledRows asked(SkipRule{.settled_steps = 1, .refresh_every = 100}, 4);
+  EXPECT_EQ(After(asked, {1, 2, 3, 4}, {0, 0, 0, 1}), (std::vector<int32_t>{3}));
+  EXPECT_EQ(After(asked, {1, 2, 3, 4}, {0, 0, 0, 1}, {1, 1, 1, 1}, NextPass::kFull), all_);
+  EXPECT_EQ(After(asked, {1, 2, 3, 4}, {0, 0, 0, 1}), (std::vector<int32_t>{3}));
+  EXPECT_EQ(After(asked, {1, 2, 3, 4}, sure_), all_) << "none left";
+
+  SettledRows due(SkipRule{.settled_steps = 1, .refresh_every = 3}, 4);
+  std::vector<bool> full;
+  for (int pass = 0; pass < 7; ++pass) {
+    full.push_back(due.full());
+    After(due, {1, 2, 3, 4}, {0, 0, 0, 1});
+  }
+  EXPECT_EQ(full, (std::vector<bool>{true, false, false, true, false, false, true}));
+}
+
 }  // namespace
 }  // namespace dgemma::test

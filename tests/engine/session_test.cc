@@ -202,6 +202,9 @@ TEST(SessionTest, BadRequestsNameTheField) {
   expect("t_max", [](Request& r) { r.options.t_max = INFINITY; });
   expect("stability", [](Request& r) { r.options.stability = -1; });
   expect("confidence", [&](Request& r) { r.options.confidence = nan; });
+  expect("skip.settled_steps", [](Request& r) { r.options.skip.settled_steps = -1; });
+  expect("skip.refresh_every", [](Request& r) { r.options.skip.refresh_every = 0; });
+  expect("skip.full_passes", [](Request& r) { r.options.skip.full_passes = 5000; });
   expect("temperature", [&](Request& r) { r.options.temperature = -1; });
   expect("max_new_tokens", [](Request& r) { r.options.max_new_tokens = 0; });
   expect("stop_tokens", [](Request& r) { r.options.stop_tokens = {99999}; });

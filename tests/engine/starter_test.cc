@@ -115,5 +115,44 @@ TEST(StarterAccuracyTest, IsThatOfTransformersOnTheSamePrompts) {
   EXPECT_LE(std::abs(total.right - total.right_in_transformers), 3 * std::sqrt(2 * total.prompts * p * (1 - p)));
 }
 
+TEST(StarterAccuracyTest, LeavingOutSettledRowsLosesAtMostOnePoint) {
+  struct Total {
+    int64_t right = 0, rows = 0;
+  };
+  const boost::json::value recorded = ReadJson(DGEMMA_SOURCE_DIR "/tests/data/starter/accuracy.json");
+  EngineOptions options;
+  options.threads = 2;
+  const auto engine = Engine::Load(kStarter, options);
+  ASSERT_TRUE(engine) << engine.error().message;
+  const auto session = (*engine)->NewSession();
+  ASSERT_TRUE(session);
+  Total exact, skipping;
+  int64_t prompts = 0, equal = 0;
+  for (const boost::json::value& item : recorded.at("answers").as_array()) {
+    Request request;
+    request.chat = {{"user", std::string(item.at("prompt").as_string()), ""}};
+    request.options = (*engine)->Defaults();
+    request.options.seed = static_cast<uint64_t>(prompts++);
+    std::string exact_text;
+    for (Total* total : {&exact, &skipping}) {
+      request.options.skip.settled_steps = total == &skipping ? 2 : 0;
+      const auto answer = (*session)->Generate(request);
+      ASSERT_TRUE(answer) << answer.error().message;
+      total->right += answer->text == std::string(item.at("expected").as_string());
+      total->rows += answer->figures.denoise_rows;
+      if (total == &exact)
+        exact_text = answer->text;
+      else
+        equal += answer->text == exact_text;
+    }
+  }
+  const double share = static_cast<double>(skipping.rows) / static_cast<double>(exact.rows);
+  std::printf("right %lld exact, %lld skipping; %lld answers equal; %.0f %% of the rows\n",
+              static_cast<long long>(exact.right), static_cast<long long>(skipping.right), static_cast<long long>(equal),
+              100 * share);
+  EXPECT_GE(100 * skipping.right, 100 * exact.right - prompts) << "more than one point lost";
+  EXPECT_LT(share, 0.75);
+}
+
 }  // namespace
 }  // namespace dgemma::test

@@ -25,7 +25,8 @@ inline std::string ArrayKey(std::string_view key, uint32_t type, uint64_t count,
 }
 
 /// A tensor's entry; dimensions innermost first, as in the file.
-inline std::string TensorEntry(std::string_view name, std::initializer_list<uint64_t> dimensions, uint32_t type, uint64_t offset) {
+inline std::string TensorEntry(std::string_view name, std::initializer_list<uint64_t> dimensions, uint32_t type,
+                               uint64_t offset) {
   std::string entry = RawText(name) + Raw(static_cast<uint32_t>(dimensions.size()));
   for (const uint64_t size : dimensions) entry += Raw(size);
   return entry + Raw(type) + Raw(offset);

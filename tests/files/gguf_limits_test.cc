@@ -38,13 +38,16 @@ TEST(GgufLimits, MetadataEntries) {
 }
 
 TEST(GgufLimits, KeyBytes) {
-  ExpectLimit(kLimits.gguf_key_bytes, [](uint64_t n) { return Accepted(GgufPrefix(0, 1) + U32Key(std::string(n, 'k'), 0)); });
+  ExpectLimit(kLimits.gguf_key_bytes,
+              [](uint64_t n) { return Accepted(GgufPrefix(0, 1) + U32Key(std::string(n, 'k'), 0)); });
 }
 
 TEST(GgufLimits, TextBytes) {
-  ExpectLimit(kLimits.gguf_text_bytes, [](uint64_t n) { return Accepted(GgufPrefix(0, 1) + TextKey("k", std::string(n, 'x'))); });
   ExpectLimit(kLimits.gguf_text_bytes,
-              [](uint64_t n) { return Accepted(GgufPrefix(0, 1) + ArrayKey("k", 8, 1, RawText(std::string(n, 'x')))); });
+              [](uint64_t n) { return Accepted(GgufPrefix(0, 1) + TextKey("k", std::string(n, 'x'))); });
+  ExpectLimit(kLimits.gguf_text_bytes, [](uint64_t n) {
+    return Accepted(GgufPrefix(0, 1) + ArrayKey("k", 8, 1, RawText(std::string(n, 'x'))));
+  });
 }
 
 TEST(GgufLimits, ArrayEntries) {
@@ -53,8 +56,9 @@ TEST(GgufLimits, ArrayEntries) {
 }
 
 TEST(GgufLimits, TensorNameBytes) {
-  ExpectLimit(kLimits.gguf_tensor_name_bytes,
-              [](uint64_t n) { return Accepted(GgufFile(GgufPrefix(1, 0) + TensorEntry(std::string(n, 'a'), {1}, 0, 0), 4)); });
+  ExpectLimit(kLimits.gguf_tensor_name_bytes, [](uint64_t n) {
+    return Accepted(GgufFile(GgufPrefix(1, 0) + TensorEntry(std::string(n, 'a'), {1}, 0, 0), 4));
+  });
 }
 
 TEST(GgufLimits, Dimensions) {
@@ -84,7 +88,8 @@ TEST(GgufLimits, HeaderBytes) {
     const std::string head = GgufPrefix(0, 1) + ArrayKey("k", 0, n - empty, std::string(n - empty, 'x'));
     const auto table = ParseGguf(AsBytes(head), limits);
     if (!table) {
-      EXPECT_NE(table.error().message.find("exceed the limit of 10000 header bytes"), std::string::npos) << table.error().message;
+      EXPECT_NE(table.error().message.find("exceed the limit of 10000 header bytes"), std::string::npos)
+          << table.error().message;
     }
     return table.has_value();
   });

@@ -26,10 +26,10 @@ TEST(GgufWriter, WritesTheseBytes) {
   ASSERT_TRUE(WriteGguf(folder.path() / "f", metadata,
                         {TensorFromMemory("one", DType::kF16, {1, 3}, AsBytes(six)),
                          TensorFromMemory("two", DType::kF32, {2}, AsBytes(eight))}));
-  std::string head = GgufPrefix(2, 7) + U32Key("a", 7) + Key("b", 6, Raw(0.5f)) + Key("c", 7, "\1") + TextKey("d", "text") +
-                     ArrayKey("e", 5, 2, Raw<int32_t>(-1) + Raw<int32_t>(2)) + ArrayKey("f", 7, 2, std::string("\1\0", 2)) +
-                     ArrayKey("g", 8, 2, RawText("x") + RawText("")) + TensorEntry("one", {3, 1}, 1, 0) +
-                     TensorEntry("two", {2}, 0, 32);
+  std::string head = GgufPrefix(2, 7) + U32Key("a", 7) + Key("b", 6, Raw(0.5f)) + Key("c", 7, "\1") +
+                     TextKey("d", "text") + ArrayKey("e", 5, 2, Raw<int32_t>(-1) + Raw<int32_t>(2)) +
+                     ArrayKey("f", 7, 2, std::string("\1\0", 2)) + ArrayKey("g", 8, 2, RawText("x") + RawText("")) +
+                     TensorEntry("one", {3, 1}, 1, 0) + TensorEntry("two", {2}, 0, 32);
   head.resize((head.size() + 31) / 32 * 32);
   std::string data = six;
   data.resize(32);
@@ -51,14 +51,19 @@ TEST(GgufWriter, RefusesWhatTheReaderWouldRefuse) {
   const auto tensor = [&](const char* name, DType dtype = DType::kF32, std::vector<uint64_t> shape = {1}) {
     return TensorFromMemory(name, dtype, std::move(shape), AsBytes(four));
   };
-  const auto contains = [](const std::string& message, const char* part) { return message.find(part) != std::string::npos; };
+  const auto contains = [](const std::string& message, const char* part) {
+    return message.find(part) != std::string::npos;
+  };
   EXPECT_TRUE(contains(write({tensor("a"), tensor("a")}), "tensor \"a\": occurs twice"));
   EXPECT_TRUE(contains(write({tensor("with space")}), "not printable ASCII"));
   EXPECT_TRUE(contains(write({tensor("a", DType::kU8, {4})}), "tensor \"a\": type U8 does not exist in GGUF files"));
-  EXPECT_TRUE(contains(write({tensor("a", DType::kQ8_0, {33})}), "tensor \"a\": rows of 33 values are no whole number of blocks"));
+  EXPECT_TRUE(contains(write({tensor("a", DType::kQ8_0, {33})}),
+                       "tensor \"a\": rows of 33 values are no whole number of blocks"));
   EXPECT_TRUE(contains(write({tensor("a", DType::kF32, {UINT64_MAX, 4})}), "size overflows 64 bits"));
-  EXPECT_TRUE(contains(write({tensor("a", DType::kF32, {2})}), "tensor \"a\": 4 bytes were delivered, shape and dtype need 8"));
-  EXPECT_TRUE(contains(write({tensor("a", DType::kF16, {1})}), "tensor \"a\": more bytes were delivered, shape and dtype need 2"));
+  EXPECT_TRUE(
+      contains(write({tensor("a", DType::kF32, {2})}), "tensor \"a\": 4 bytes were delivered, shape and dtype need 8"));
+  EXPECT_TRUE(contains(write({tensor("a", DType::kF16, {1})}),
+                       "tensor \"a\": more bytes were delivered, shape and dtype need 2"));
   GgufMetadata twice;
   twice.Put("k", uint32_t{1});
   twice.Put("k", "x");
@@ -68,7 +73,8 @@ TEST(GgufWriter, RefusesWhatTheReaderWouldRefuse) {
 TEST(GgufWriter, AFailedProducerLeavesTheOldFile) {
   const TempFolder folder;
   folder.Add("f", "old");
-  const TensorToWrite failing{"a", DType::kF32, {1}, [](const ByteSink&) -> Result<void> { return Fail(StatusCode::kCancelled, "stopped"); }};
+  const TensorToWrite failing{
+      "a", DType::kF32, {1}, [](const ByteSink&) -> Result<void> { return Fail(StatusCode::kCancelled, "stopped"); }};
   const auto done = WriteGguf(folder.path() / "f", {}, {failing});
   ASSERT_FALSE(done);
   EXPECT_EQ(done.error().code, StatusCode::kCancelled);

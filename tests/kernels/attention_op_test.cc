@@ -167,6 +167,7 @@ struct CanvasCase {
     span.window = window;
     span.causal = false;
     span.local = local.view;
+    span.local_rows = canvas;
     return span;
   }
   Rows Run(Kernels& kernels) const {
@@ -243,9 +244,10 @@ TEST(ProjectQkv, AgreesWithRefAndWritesItsTargets) {
         OpCase op{
             "project " + type.Name() + " rows " + std::to_string(rows) + " Q " + std::to_string(size), rows, 0, {}};
         // The norm divides by a head's root mean square, near 1 here; weights stay below 4; the rotation adds two terms.
-        op.bound = 8 * (SumBound(c.width, LargestRowNorm(a, c.width), type.Walk() * static_cast<double>(deviation)) / 0.4 +
-                        (std::sqrt(static_cast<double>(size)) + 8) * kEps *
-                            std::min(5.0, std::sqrt(static_cast<double>(size))));
+        op.bound =
+            8 *
+            (SumBound(c.width, LargestRowNorm(a, c.width), type.Walk() * static_cast<double>(deviation)) / 0.4 +
+             (std::sqrt(static_cast<double>(size)) + 8) * kEps * std::min(5.0, std::sqrt(static_cast<double>(size))));
         op.run = [&](const OpRun& run) {
           QkvWeights w{Packed(run.kernels, wq),
                        Packed(run.kernels, wk),

@@ -18,15 +18,15 @@ std::string Label(const std::string& op, const WeightType& type, const ExpertSha
 }
 
 constexpr std::array<ExpertShape, 10> kShapes = {{{1, 48, 8, 3, 16},
-                                                 {2, 64, 16, 4, 24},
-                                                 {7, 33, 8, 8, 24},
-                                                 {255, 48, 8, 3, 16},
-                                                 {256, 64, 32, 4, 24},
-                                                 {257, 20, 128, 8, 10},
-                                                 {31, 17, 128, 2, 704},
-                                                 {40, 64, 2, 1, 72},
-                                                 {9, 3, 5, 2, 17},
-                                                 {6, 70, 4, 2, 255}}};
+                                                  {2, 64, 16, 4, 24},
+                                                  {7, 33, 8, 8, 24},
+                                                  {255, 48, 8, 3, 16},
+                                                  {256, 64, 32, 4, 24},
+                                                  {257, 20, 128, 8, 10},
+                                                  {31, 17, 128, 2, 704},
+                                                  {40, 64, 2, 1, 72},
+                                                  {9, 3, 5, 2, 17},
+                                                  {6, 70, 4, 2, 255}}};
 
 TEST(Route, ChoosesTheExpertsOfRefWithItsWeights) {
   for (const WeightType& type : AllTypes()) {
@@ -39,7 +39,8 @@ TEST(Route, ChoosesTheExpertsOfRefWithItsWeights) {
       // z has values of a few units with the error of a sum over the width; the softmax carries it to p, the scale is below 4.
       OpCase op{Label("route", type, s), s.rows, 0, {}};
       const double largest = 5 * scale.Largest() / std::sqrt(static_cast<double>(s.width));
-      op.bound = 4 * (SumBound(s.width, 4, type.Walk()) + CodeStep(type, largest, proj.Largest()));
+      op.bound = 4 * SumBound(s.width, 4, type.Walk());
+      op.step = 4 * CodeStep(type, largest, proj.Largest());
       op.run = [&](const OpRun& run) {
         const RouterWeights w{PackedVector(run.kernels, scale), Packed(run.kernels, proj),
                               PackedVector(run.kernels, per_expert)};
@@ -85,7 +86,8 @@ double LargestHidden(const Stored& gate_up, const ExpertShape& s, const std::vec
     one.buffer.owner = {all.buffer.owner,
                         all.buffer.Floats() + routes.expert[static_cast<size_t>(slot)] * 2 * s.hidden * s.width};
     ref->Linear(input.view.Rows(slot / s.active, 1), one, y.view);
-    largest = std::max(largest, LargestGated(y.view.Cols(s.hidden), {y.view.data + s.hidden, 1, s.hidden, y.view.stride}));
+    largest =
+        std::max(largest, LargestGated(y.view.Cols(s.hidden), {y.view.data + s.hidden, 1, s.hidden, y.view.stride}));
   }
   return largest;
 }
@@ -93,15 +95,18 @@ double LargestHidden(const Stored& gate_up, const ExpertShape& s, const std::vec
 TEST(Experts, AgreeWithRefOnEveryShapeAndType) {
   for (const WeightType& type : AllTypes()) {
     for (const ExpertShape& s : kShapes) {
+      if (s.hidden == 704 && type.format.grouped() && type.format.group != 64)
+        continue;  // millions of weights to quantise
       const Stored gate_up(type, s.experts, 2 * s.hidden, s.width, 1, UnitDeviation(s.width));
       const Stored down(type, s.experts, s.width, s.hidden, 2, UnitDeviation(s.hidden));
       const std::vector<float> x = Normals(s.rows * s.width, 3), weights = Normals(s.rows * s.active, 4, 0.3f);
       OpCase op{Label("experts", type, s), s.rows, 0, {}};
-      op.bound = GatedBound(s.width, s.hidden, LargestRowNorm(x, s.width)) * 0.3 * std::sqrt(static_cast<double>(s.active));
-      if (type.format.grouped()) {  // and a code of one expert's hidden values, times that expert's weight
+      op.bound = GatedBound(s.width, s.hidden, LargestRowNorm(x, s.width)) * type.Walk() * 0.3 *
+                 std::sqrt(static_cast<double>(s.active));
+      if (type.format.grouped()) {  // a code of one expert's hidden values, times that expert's weight
         const double hidden = LargestHidden(gate_up, s, x, MakeRoutes(s, weights, 0, s.rows));
         const float weight = std::ranges::max(weights, {}, [](float value) { return std::abs(value); });
-        op.bound = op.bound * type.Walk() + CodeStep(type, hidden, down.Largest()) * std::abs(static_cast<double>(weight));
+        op.step = CodeStep(type, hidden, down.Largest()) * std::abs(static_cast<double>(weight));
       }
       op.run = [&](const OpRun& run) {
         Rows out(run.rows, s.width);

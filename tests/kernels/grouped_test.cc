@@ -3,6 +3,9 @@
 #include "kernels/cpu/grouped.h"
 
 #include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <limits>
 #include <random>
 
 #include "op_cases.h"
@@ -23,7 +26,8 @@ std::vector<WeightFormat> AllFormats() {
 
 /// A matrix of random codes over their whole range, with random scales of both signs.
 struct CodedMatrix {
-  CodedMatrix(const WeightFormat& format_in, int64_t out_in, int64_t in_in) : format(format_in), out(out_in), in(in_in) {
+  CodedMatrix(const WeightFormat& format_in, int64_t out_in, int64_t in_in)
+      : format(format_in), out(out_in), in(in_in) {
     std::mt19937 engine(static_cast<uint32_t>(out * 1000 + in));
     const int32_t low = format.kind == WeightKind::kInt8 ? -128 : format.has_min ? 0 : -8;
     std::uniform_int_distribution<int32_t> code(low, low + (format.kind == WeightKind::kInt8 ? 255 : 15));
@@ -44,9 +48,7 @@ struct CodedMatrix {
     }
   }
   /// Aligned to 64 bytes.
-  std::byte* Panels() {
-    return panels.data() + (64 - reinterpret_cast<uintptr_t>(panels.data()) % 64) % 64;
-  }
+  std::byte* Panels() { return panels.data() + (64 - reinterpret_cast<uintptr_t>(panels.data()) % 64) % 64; }
 
   WeightFormat format;
   int64_t out, in;
@@ -70,17 +72,20 @@ float Defined(const QuantizedRows& a, int64_t row, const GroupedRow& w, const We
 }
 
 TEST(GroupedProduct, IsTheDefinitionOnEveryInstructionSetFormatAndShape) {
+  for (const GroupedOps& ops : SupportedGroupedOps()) std::printf("%s\n", ops.target);
   struct Shape {
     int64_t rows, in, out;
   };
-  for (const Shape& s : {Shape{1, 16, 16}, {1, 300, 70}, {2, 33, 15}, {5, 64, 33}, {7, 704, 40}, {13, 129, 17}, {29, 130, 64}}) {
+  for (const Shape& s :
+       {Shape{1, 16, 16}, {1, 300, 70}, {2, 33, 15}, {5, 64, 33}, {7, 704, 40}, {13, 129, 17}, {29, 130, 64}}) {
     std::mt19937 engine(7);
     std::uniform_int_distribution<int32_t> code(-127, 127);
     std::vector<float> memory(static_cast<size_t>(CodeFloats(s.rows, s.in)));
     const QuantizedRows a = CodeRows(memory.data(), s.rows, s.in);
     for (int64_t row = 0; row < s.rows; ++row) {
       a.scale[row] = 0.01f * static_cast<float>(row + 1);
-      for (int64_t i = 0; i < s.in; ++i) a.code[row * a.stride + i] = static_cast<int8_t>(row == 0 ? 127 : code(engine));
+      for (int64_t i = 0; i < s.in; ++i)
+        a.code[row * a.stride + i] = static_cast<int8_t>(row == 0 ? 127 : code(engine));
       SumCodes(a, row);
     }
     for (const WeightFormat& format : AllFormats()) {
@@ -118,27 +123,46 @@ TEST(Panels, GiveBackWhatWasStored) {
   }
 }
 
-TEST(QuantizeRow, MissesNoValueByMoreThanAStepAndRoundTripsItsOwnGrid) {
-  const std::vector<float> values = Normals(300, 5);
-  for (const WeightFormat& format : AllFormats()) {
-    GroupedRow coded, again;
-    QuantizeRow(values, format, {}, coded);
-    std::vector<float> back(values.size());
-    DequantizeRow(coded, format, back);
-    for (size_t i = 0; i < values.size(); ++i) {
-      // Within half a step inside the range; the narrowed ranges that the fit tries cut at most a fifth of it (1.6 steps of int4).
-      const double step = std::abs(static_cast<double>(coded.scale[i / static_cast<size_t>(format.group)]));
-      const double slack = format.kind == WeightKind::kInt8 && !format.has_min ? 0.5 : format.kind == WeightKind::kInt8 ? 0.7 : 2.2;
-      EXPECT_LE(std::abs(static_cast<double>(back[i]) - values[i]), step * slack * 1.01) << Name(format);
-    }
+TEST(Pack, GivesTheSameGroupsOnAnyNumberOfThreads) {
+  for (const WeightType& type : kGroupedTypes) {
+    const Stored stored(type, 3, 37, 70, 1);
+    const Weight one = *Cpu(1)->Pack(stored.tensor, type.format), four = *Cpu(4)->Pack(stored.tensor, type.format);
+    EXPECT_EQ(one.buffer.bytes, GroupedBytes(type.format, 3, 37, 70));
+    EXPECT_EQ(std::memcmp(one.buffer.Floats(), four.buffer.Floats(), static_cast<size_t>(one.buffer.bytes)), 0)
+        << type.Name();
   }
-  GroupedRow zeros;
-  const std::vector<float> nothing(48, 0.0f);
-  for (const WeightFormat& format : AllFormats()) {
-    QuantizeRow(nothing, format, {}, zeros);
-    std::vector<float> back(nothing.size(), 1.0f);
-    DequantizeRow(zeros, format, back);
-    EXPECT_EQ(back, nothing) << Name(format);
+}
+
+TEST(Pack, TakesPanelsOfItsFormatWhereTheyLieAndQuantisesOthersAnew) {
+  const WeightFormat format{WeightKind::kInt4, 32, true}, other{WeightKind::kInt8, 16, false};
+  CodedMatrix coded(format, 37, 70);
+  StoredTensor tensor{1, 37, 70, {}, {}};
+  tensor.panels = {format, {coded.Panels(), static_cast<size_t>(GroupedBytes(format, 1, 37, 70))}, nullptr};
+  for (const std::unique_ptr<Kernels>& kernels : {Cpu(), Ref()}) {
+    const std::vector<int32_t> ids = {36};
+    Rows kept(1, 70), anew(1, 70);
+    kernels->Embed(ids, *kernels->Pack(tensor, format), 1.0f, kept.view);
+    kernels->Embed(ids, *kernels->Pack(tensor, other), 1.0f, anew.view);
+    GroupedRow row = coded.rows[36];
+    std::vector<float> values(70), rounded(70);
+    DequantizeRow(row, format, values);
+    EXPECT_TRUE(SameBits(kept.view, Rows(1, 70, values).view));
+    QuantizeRow(values, other, {}, row);
+    DequantizeRow(row, other, rounded);
+    EXPECT_TRUE(SameBits(anew.view, Rows(1, 70, rounded).view));
+  }
+  EXPECT_EQ(Cpu()->Pack(tensor, format)->buffer.owner.get(), coded.Panels());
+}
+
+TEST(Pack, RefusesWhatNoGroupCanHold) {
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), -1e9f}) {
+    for (const std::unique_ptr<Kernels>& kernels : {Cpu(4), Ref()}) {
+      Stored stored(DType::kF32, 2, 40, 33, 1);
+      std::memcpy(stored.bytes.data() + (50 * 33 + 32) * sizeof(float), &bad, sizeof(bad));
+      const Result<Weight> refused = kernels->Pack(stored.tensor, {WeightKind::kInt8, 32, false});
+      ASSERT_FALSE(refused) << bad;
+      EXPECT_EQ(refused.error().code, StatusCode::kInvalidFile);
+    }
   }
 }
 

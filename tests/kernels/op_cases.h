@@ -22,7 +22,7 @@ inline constexpr double kEps = 0x1p-24;
 /// What a test weight is: its type in a file and the format it computes in.
 struct WeightType {
   constexpr WeightType(DType dtype)  // NOLINT(google-explicit-constructor): plain weights are named by their file type
-      : file(dtype), format(dtype == DType::kBF16 ? kBfloat16 : kFloat32) {}
+      : file(dtype), format(dtype == DType::kBF16 ? kBfloat16Weights : kFloat32Weights) {}
   constexpr WeightType(DType dtype, const WeightFormat& compute) : file(dtype), format(compute) {}
 
   std::string Name() const;
@@ -94,14 +94,15 @@ struct OpCase {
   int64_t rows = 0;
   double bound = 0;  ///< largest allowed |cpu - ref|
   std::function<Rows(const OpRun&)> run;
+  double step = 0;  ///< what one code more or less adds to it, see CodeStep
 };
 
 /// cpu is within the bound of ref; 1, 2 and 4 threads, rows alone and rows in parts give the same bytes; a NaN stays in its row.
 /// Prints the largest and mean error and the cosine.
 void CheckOp(const OpCase& op);
 
-/// Compares and prints.
-void ExpectClose(const std::string& name, Matrix expected, Matrix actual, double bound);
+/// Compares and prints. Errors are within `bound`, but for a few rows (one in 16) within bound + step.
+void ExpectClose(const std::string& name, Matrix expected, Matrix actual, double bound, double step = 0);
 /// Same bits (any NaN equals any NaN) in rows [0, rows) of both.
 ::testing::AssertionResult SameBits(Matrix a, Matrix b);
 

@@ -1,7 +1,10 @@
 // The backend's own memory: bounded by the plan it states, and never a source of values.
+#include <algorithm>
 #include <limits>
+#include <numeric>
 
 #include "kernels/cpu/backend.h"
+#include "kernels/cpu/head_scratch.h"
 #include "op_cases.h"
 
 namespace dgemma::test {
@@ -11,6 +14,7 @@ TEST(CpuScratch, GrowsWithRowsAndThreads) {
   CpuShape shape{.rows = 256,
                  .width = 1024,
                  .kv_width = 512,
+                 .query_width = 2048,
                  .head_size = 256,
                  .group = 8,
                  .dense_width = 768,
@@ -24,48 +28,93 @@ TEST(CpuScratch, GrowsWithRowsAndThreads) {
   EXPECT_GT(two, one);
   EXPECT_LT(two - one, int64_t{2} << 20);
   EXPECT_LT(two, int64_t{256} * 32768 * 4) << "rows x vocabulary is never stored";
+  shape.grouped = true;
+  EXPECT_GT(CpuScratchBytes(shape, 1), one + 256 * 2048) << "at least a byte for every attention output";
+  shape.grouped = false;
   shape.rows = 512;
   EXPECT_GT(CpuScratchBytes(shape, 1), one);
 }
 
+int64_t HeldBytes(const CpuHeadScratch& head) {
+  const auto bytes = [](const auto&... vectors) {
+    return (static_cast<int64_t>(vectors.capacity() * sizeof(vectors.front())) + ...);
+  };
+  return (head.hidden.rows * head.hidden.stride + head.logits.rows * head.logits.stride) * 4 + head.codes.bytes() +
+         bytes(head.temperature, head.row, head.tile, head.live, head.live_panels, head.live_ids, head.tile_sum,
+               head.reference, head.order, head.mass_before, head.mass_wanted);
+}
+
+struct PlanCase {
+  WeightType type;
+  int64_t width, dense_width, expert_width, vocab;
+};
+
 TEST(CpuScratch, IsWhatThePlanSays) {
-  constexpr int64_t kRows = 200, kWidth = 128, kHidden = 40, kExperts = 8, kActive = 4;
-  CpuKernels cpu({.threads = 2, .norm_eps = 1e-6f});
-  const Rows x(kRows, kWidth, Normals(kRows * kWidth, 1));
-  Rows y(kRows, kWidth), q(kRows, kWidth);
-  const Stored square(DType::kF32, 1, kWidth, kWidth, 2), narrow(DType::kF32, 1, 64, kWidth, 3),
-      vector(DType::kF32, 1, 1, kWidth, 4);
-  const Stored gate_up(DType::kF32, kExperts, 2 * kHidden, kWidth, 5), down(DType::kF32, kExperts, kWidth, kHidden, 6);
-  const Stored proj(DType::kF32, 1, kExperts, kWidth, 7);
-  const Weight norm = PackedVector(cpu, vector), w = Packed(cpu, square), kv = Packed(cpu, narrow);
-  std::vector<float> keys(256 * 64), values(keys.size());
-  const KvStore store{keys.data(), values.data(), 2, 32, 256};
-  std::vector<KvTarget> targets;
-  for (int64_t row = 0; row < kRows; ++row) targets.push_back({store, row});
-  const Rows angle(kRows, 16, std::vector<float>(kRows * 16, 0.7f));
-  cpu.ProjectQkv(x.view, {w, kv, kv, norm, norm}, {4, 2, 32}, {angle.view, angle.view}, targets, q.view);
-  AttentionSpan span;
-  span.rows = kRows;
-  span.cache = store;
-  cpu.Attend({&span, 1}, {4, 2, 32}, q.view, y.view);
-  cpu.GatedMlp(x.view, {w, w, w}, y.view);
-  Routes routes;
-  cpu.Route(x.view, {norm, Packed(cpu, proj), norm}, kActive, routes);
-  cpu.Experts(x.view, {Packed(cpu, gate_up), Packed(cpu, down)}, routes, y.view);
-  const std::vector<float> scalar(kRows, 1.0f);
-  cpu.JoinBranches(x.view, x.view, {norm, norm, norm}, scalar, y.view);
-  const CpuShape shape{.rows = kRows,
-                       .width = kWidth,
-                       .kv_width = 64,
-                       .head_size = 32,
-                       .group = 2,
-                       .dense_width = kWidth,
-                       .experts = kExperts,
-                       .active = kActive,
-                       .expert_width = kHidden,
-                       .vocab = 0,
-                       .head_rows = 0};
-  EXPECT_EQ(cpu.ScratchBytes(), CpuScratchBytes(shape, 2));
+  constexpr int64_t kRows = 200, kExperts = 8, kActive = 4;
+  constexpr QkvShape kHeads{6, 2, 32};
+  const auto& [int8_16, int8_32, int8_64, int8_min, int4_32, int4_64, int4_min, int4_16_min] = kGroupedTypes;
+  // The largest codes are those of: (none), attention outputs, dense hidden values, experts' hidden values, rows by expert.
+  for (const PlanCase& c : {PlanCase{DType::kF32, 128, 128, 40, 300},
+                            {int8_32, 128, 96, 40, 300},
+                            {int4_min, 40, 900, 10, 70},
+                            {int8_64, 33, 70, 255, 2100},
+                            {int4_16_min, 12, 17, 5, 2049}}) {
+    CpuKernels cpu({.threads = 2, .norm_eps = 1e-6f});
+    const Rows x(kRows, c.width, Normals(kRows * c.width, 1));
+    Rows y(kRows, c.width), q(kRows, 192), attended(kRows, 192);
+    const auto packed = [&](int64_t count, int64_t out, int64_t in) {
+      return Packed(cpu, Stored(c.type, count, out, in, 2));
+    };
+    const Weight norm = PackedVector(cpu, Stored(DType::kF32, 1, 1, std::max<int64_t>(c.width, 32), 4));
+    std::vector<float> keys(256 * 64), values(keys.size());
+    const KvStore store{keys.data(), values.data(), 2, 32, 256};
+    std::vector<KvTarget> targets;
+    for (int64_t row = 0; row < kRows; ++row) targets.push_back({store, row});
+    const Rows angle(kRows, 16, std::vector<float>(kRows * 16, 0.7f));
+    const Weight kv = packed(1, 64, c.width);
+    cpu.ProjectQkv(x.view, {packed(1, 192, c.width), kv, kv, norm, norm}, kHeads, {angle.view, angle.view}, targets,
+                   q.view);
+    AttentionSpan span;
+    span.rows = kRows;
+    span.cache = store;
+    cpu.Attend({&span, 1}, kHeads, q.view, attended.view);
+    cpu.Linear(attended.view, packed(1, c.width, 192), y.view);
+    const Weight gate = packed(1, c.dense_width, c.width);
+    cpu.GatedMlp(x.view, {gate, gate, packed(1, c.width, c.dense_width)}, y.view);
+    Routes routes;
+    cpu.Route(x.view, {norm, packed(1, kExperts, c.width), norm}, kActive, routes);
+    cpu.Experts(x.view, {packed(kExperts, 2 * c.expert_width, c.width), packed(kExperts, c.width, c.expert_width)},
+                routes, y.view);
+    const std::vector<float> scalar(kRows, 1.0f);
+    cpu.JoinBranches(x.view, x.view, {norm, norm, norm}, scalar, y.view);
+    CpuShape shape{.rows = kRows,
+                   .width = c.width,
+                   .kv_width = 64,
+                   .query_width = 192,
+                   .head_size = 32,
+                   .group = 3,
+                   .dense_width = c.dense_width,
+                   .experts = kExperts,
+                   .active = kActive,
+                   .expert_width = c.expert_width,
+                   .vocab = c.vocab,
+                   .grouped = c.type.format.grouped(),
+                   .head_rows = 0};
+    EXPECT_EQ(cpu.ScratchBytes(), CpuScratchBytes(shape, 2)) << c.type.Name() << " width " << c.width;
+
+    shape.head_rows = kRows;
+    const std::unique_ptr<HeadScratch> scratch = cpu.MakeHeadScratch();
+    HeadParams params;
+    params.temperature = scalar;
+    std::vector<HeadRow> found(kRows);
+    cpu.Denoise(x.view, packed(1, c.vocab, c.width), params, *scratch, found, y.view);
+    std::vector<int32_t> rows(kRows), ids(kRows);
+    std::iota(rows.begin(), rows.end(), 0);
+    const std::vector<double> uniform(kRows, 0.4);
+    cpu.Sample(*scratch, rows, uniform, ids);
+    EXPECT_EQ(cpu.ScratchBytes() + HeldBytes(static_cast<const CpuHeadScratch&>(*scratch)), CpuScratchBytes(shape, 2))
+        << c.type.Name() << " width " << c.width;
+  }
 }
 
 TEST(CpuScratch, LeftoversOfLargerCallsChangeNothing) {

@@ -267,7 +267,7 @@ TEST_F(CheckTensorsTest, LoadingFillsEveryFieldWithItsTensor) {
     reported = done;
   });
   ASSERT_TRUE(weights) << weights.error().message;
-  EXPECT_EQ(reported, PlannedWeightBytes(files, config_, *kernels));
+  EXPECT_EQ(reported, PlannedWeightBytes(PlanWeights(files, config_, *kernels)));
   const auto expect = [&](const Weight& weight, const std::string& name) {
     EXPECT_EQ(weight.Vector()[0], tensors_[name].value) << name;
   };

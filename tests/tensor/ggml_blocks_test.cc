@@ -1,5 +1,5 @@
-// Block types against what the Python package gguf decodes and encodes (tests/golden/make_blocks.py), and bounds on the errors of
-// our encoders.
+// Block types against what the Python package gguf decodes and encodes (tests/golden/make_blocks.py), and bounds on the
+// errors of our encoders.
 #include "tensor/ggml_blocks.h"
 
 #include <gtest/gtest.h>
@@ -56,12 +56,14 @@ TEST(GgmlBlocks, DecodeToTheFloatsOfThePythonPackage) {
     EXPECT_TRUE(IsWeightType(dtype));
     const auto last = static_cast<size_t>((matrix.rows - 1) * matrix.cols);
     ReadRow(matrix, 0, matrix.rows - 1, decoded.data());
-    EXPECT_TRUE(std::equal(decoded.begin(), decoded.begin() + matrix.cols, expected.begin() + static_cast<int64_t>(last))) << name;
+    EXPECT_TRUE(
+        std::equal(decoded.begin(), decoded.begin() + matrix.cols, expected.begin() + static_cast<int64_t>(last)))
+        << name;
   }
 }
 
-/// Codes times scales, minus minima, within the rounding of scales and minima to half precision: 2^-11 of each, or 2^-25 where
-/// they are subnormal.
+/// Codes times scales, minus minima, within the rounding of scales and minima to half precision: 2^-11 of each, or
+/// 2^-25 where they are subnormal.
 TEST(GgmlBlocks, CodesInGroupsAreTheFilesOwn) {
   for (const DType dtype : kBlockTypes) {
     const WeightFormat format = *GroupsOf(dtype);
@@ -82,7 +84,8 @@ TEST(GgmlBlocks, CodesInGroupsAreTheFilesOwn) {
         const size_t group = i / static_cast<size_t>(format.group);
         const float min = format.has_min ? grouped.min[group] : 0;
         const float code = std::abs(static_cast<float>(grouped.code[i]));
-        const float bound = (std::abs(grouped.scale[group]) * 0x1.01p-11f + 0x1p-25f) * code + std::abs(min) * 0x1.01p-11f + 0x1p-25f;
+        const float bound =
+            (std::abs(grouped.scale[group]) * 0x1.01p-11f + 0x1p-25f) * code + std::abs(min) * 0x1.01p-11f + 0x1p-25f;
         ASSERT_LE(std::abs(exact[i] - rounded[i]), bound) << Name(dtype) << " " << row << " " << i;
       }
     }
@@ -98,7 +101,8 @@ std::vector<std::byte> Encode(DType dtype, std::span<const float> row) {
   return blocks;
 }
 
-double SquaredError(DType dtype, std::span<const std::byte> blocks, std::span<const float> row, size_t begin, size_t count) {
+double SquaredError(DType dtype, std::span<const std::byte> blocks, std::span<const float> row, size_t begin,
+                    size_t count) {
   std::vector<float> decoded(row.size());
   DecodeBlocks(dtype, blocks, decoded);
   double sum = 0;
@@ -146,23 +150,25 @@ std::vector<std::vector<float>> Rows() {
   return rows;
 }
 
-/// A coding of the fit stays available after scales and minima are rounded, and the nearest codes can only be better. So the root
-/// mean square error of a group is at most that of the plainest coding (half a step of its whole range, one step where the codes
-/// are uneven) plus the rounding of the scale times the largest code, plus the rounding of the minimum.
+/// A coding of the fit stays available after scales and minima are rounded, and the nearest codes can only be better.
+/// So the root mean square error of a group is at most that of the plainest coding (half a step of its whole range, one
+/// step where the codes are uneven) plus the rounding of the scale times the largest code, plus the rounding of the
+/// minimum.
 TEST(GgmlBlocks, ErrorsOfTheEncodersStayWithinSteps) {
   struct Steps {
     DType dtype;
-    double codes;          // from end to end; they cover the range of a group, or twice its largest magnitude without a minimum
+    double codes;  // from end to end; they cover the range of a group, or twice its largest magnitude without a minimum
     double largest_code;
-    double scale_rounding; // of the block's largest scale: half a step of 0..63, a step where the integers are uneven
-    double uneven;         // steps that the plainest coding may miss
+    double scale_rounding;  // of the block's largest scale: half a step of 0..63, a step where the integers are uneven
+    double uneven;          // steps that the plainest coding may miss
   };
-  constexpr Steps kSteps[] = {
-      {DType::kQ8_0, 254, 127, 0, 0.5},      {DType::kQ4_0, 16, 8, 0, 1},           {DType::kQ4K, 15, 15, 0.5 / 63, 0.5},
-      {DType::kQ5K, 31, 31, 0.5 / 63, 0.5}, {DType::kQ6K, 64, 32, 1.0 / 128, 1}, {DType::kIq4Xs, 254, 127, 1.0 / 32, 14}};
+  constexpr Steps kSteps[] = {{DType::kQ8_0, 254, 127, 0, 0.5},     {DType::kQ4_0, 16, 8, 0, 1},
+                              {DType::kQ4K, 15, 15, 0.5 / 63, 0.5}, {DType::kQ5K, 31, 31, 0.5 / 63, 0.5},
+                              {DType::kQ6K, 64, 32, 1.0 / 128, 1},  {DType::kIq4Xs, 254, 127, 1.0 / 32, 14}};
   for (const Steps& steps : kSteps) {
     const bool has_min = GroupsOf(steps.dtype)->has_min;
-    const auto group = static_cast<size_t>(GroupsOf(steps.dtype)->group), block = static_cast<size_t>(ValuesPerBlock(steps.dtype));
+    const auto group = static_cast<size_t>(GroupsOf(steps.dtype)->group),
+               block = static_cast<size_t>(ValuesPerBlock(steps.dtype));
     for (const std::vector<float>& row : Rows()) {
       const auto range_of = [&](size_t begin, size_t count) {
         const auto [low, high] = std::ranges::minmax(std::span(row).subspan(begin, count));
@@ -172,20 +178,23 @@ TEST(GgmlBlocks, ErrorsOfTheEncodersStayWithinSteps) {
       const std::vector<std::byte> blocks = Encode(steps.dtype, row);
       for (size_t begin = 0; begin < row.size(); begin += group) {
         const double range = range_of(begin / block * block, block);
-        // The fit may stretch a step by a quarter of the outermost codes, hence 1.25; half precision rounds to 2^-11, or 2^-25.
+        // The fit may stretch a step by a quarter of the outermost codes, hence 1.25; half precision rounds to 2^-11,
+        // or 2^-25.
         const double scale_error = 1.25 * range / steps.codes * (steps.scale_rounding + 0x1p-11) + 0x1p-25;
         const double min_error = has_min ? range * (0.5 / 63 + 0x1p-11) + 63 * 0x1p-25 : 0;
         const double bound =
             steps.uneven * range_of(begin, group) / steps.codes + scale_error * steps.largest_code + min_error;
-        const double error = std::sqrt(SquaredError(steps.dtype, blocks, row, begin, group) / static_cast<double>(group));
+        const double error =
+            std::sqrt(SquaredError(steps.dtype, blocks, row, begin, group) / static_cast<double>(group));
         EXPECT_LE(error, bound) << Name(steps.dtype) << " group at " << begin;
       }
     }
   }
 }
 
-/// Relative errors of gaussian rows, as published figures of these types are given: the order of the types, and that a fit is
-/// better than the uniform error of a full range, step / sqrt(12) with a range of about 2 x 2.2 deviations for 32 values.
+/// Relative errors of gaussian rows, as published figures of these types are given: the order of the types, and that a
+/// fit is better than the uniform error of a full range, step / sqrt(12) with a range of about 2 x 2.2 deviations for
+/// 32 values.
 TEST(GgmlBlocks, GaussianRowsLoseLittle) {
   const std::vector<float> row = Rows()[0];
   double length = 0;
@@ -193,7 +202,8 @@ TEST(GgmlBlocks, GaussianRowsLoseLittle) {
   const auto relative = [&](DType dtype) {
     return std::sqrt(SquaredError(dtype, Encode(dtype, row), row, 0, row.size()) / length);
   };
-  for (const DType dtype : kBlockTypes) std::printf("%-6s relative error %.5f\n", std::string(Name(dtype)).c_str(), relative(dtype));
+  for (const DType dtype : kBlockTypes)
+    std::printf("%-6s relative error %.5f\n", std::string(Name(dtype)).c_str(), relative(dtype));
   EXPECT_LT(relative(DType::kQ8_0), 4.4 / 254 / std::sqrt(12.0) * 1.2);
   EXPECT_LT(relative(DType::kQ6K), 4.4 / 64 / std::sqrt(12.0) * 1.2);
   EXPECT_LT(relative(DType::kQ5K), 4.4 / 31 / std::sqrt(12.0) * 1.2);

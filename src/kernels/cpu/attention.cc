@@ -172,9 +172,9 @@ void CpuKernels::AttendTask(const AttentionTask& task, const QkvShape& shape, Ma
                       std::clamp<int64_t>(seen.end - pos, 0, kScoreKeys)};
     });
   }
-  for (int64_t slot = 0; !span.causal && slot < span.rows; slot += kScoreKeys) {
+  for (int64_t slot = 0; !span.causal && slot < span.local_rows; slot += kScoreKeys) {
     VisitBlock(product_, row_, block, {&span.local, task.kv_head, slot},
-               [&](int64_t) { return KeyRange{0, std::min(kScoreKeys, span.rows - slot)}; });
+               [&](int64_t) { return KeyRange{0, std::min(kScoreKeys, span.local_rows - slot)}; });
   }
   for (int64_t pair = 0; pair < pairs; ++pair) {
     row_.divide(block.sums.Row(pair), size, block.states[pair].sum, out.Row(pass_row(pair)) + column(pair));
@@ -190,7 +190,7 @@ void CpuKernels::Attend(std::span<const AttentionSpan> spans, const QkvShape& sh
     for (int64_t begin = 0; begin < span.rows; begin += step) {
       const int64_t end = std::min(span.rows, begin + step);
       const KeyRange first = CacheRange(span, begin), last = CacheRange(span, end - 1);
-      const int64_t keys = last.end - first.begin + (span.causal ? 0 : span.rows);
+      const int64_t keys = last.end - first.begin + (span.causal ? 0 : span.local_rows);
       work += 4 * (end - begin) * shape.heads * shape.head_size * keys;
       for (int64_t head = 0; head < shape.kv_heads; ++head) attention_tasks_.push_back({&span, head, begin, end});
     }

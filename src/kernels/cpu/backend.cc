@@ -45,7 +45,7 @@ Result<Weight> CpuKernels::Pack(const StoredTensor& tensor, const WeightFormat& 
 }
 
 Result<Weight> CpuKernels::PackVector(const StoredTensor& tensor) {
-  Weight weight{tensor.count, tensor.rows, tensor.cols, kFloat32, {}};
+  Weight weight{tensor.count, tensor.rows, tensor.cols, kFloat32Weights, {}};
   DG_TRY(weight.buffer, Allocate(tensor.count * tensor.rows * tensor.cols * static_cast<int64_t>(sizeof(float))));
   for (int64_t row = 0; row < tensor.count * tensor.rows; ++row) {
     ReadRow(tensor, row / tensor.rows, row % tensor.rows, weight.buffer.Floats() + row * tensor.cols);

@@ -31,7 +31,14 @@ struct GatedJob {
   Matrix out;
 };
 
+/// Rows [begin, begin + count).
+struct RowRange {
+  int64_t begin;
+  int64_t count;
+};
+
 struct CpuHeadScratch;
+struct SweepRow;
 
 class CpuKernels final : public Kernels {
  public:
@@ -93,11 +100,14 @@ class CpuKernels final : public Kernels {
 
   /// `a` as products with `w` take it: codes are written to `memory` where w is grouped.
   ProductInput Input(Matrix a, const Weight& w, GrowingBuffer& memory);
-  /// All rows of `a` times panels of w into c, where c's first column is output first_panel * 16.
-  void MultiplyBlock(const ProductInput& a, const PackedMatrix& w, int64_t first_panel, Matrix c) const;
+  /// All rows of `a` times panels of w into c, where c's first column is output first_panel * 16. `next`: the panels that this
+  /// thread reads after these.
+  void MultiplyBlock(const ProductInput& a, const PackedMatrix& w, int64_t first_panel, Matrix c,
+                     const std::byte* next = nullptr) const;
   void RunLinear(std::span<const LinearJob> jobs);
   void RunGated(std::span<const GatedJob> jobs);
-  void GatedBlock(const GatedJob& job, int64_t begin, int64_t rows, int64_t col, float* scratch) const;
+  /// Rows [begin, begin + rows) and columns [col, end) of a job, a column block at a time.
+  void GatedBlocks(const GatedJob& job, RowRange rows, int64_t col, int64_t end, float* scratch) const;
 
   float NormScale(const float* x, int64_t size) const;
   /// out = x * (mean(x^2) + eps)^-1/2 * weight; weight null = ones; may alias.
@@ -122,7 +132,11 @@ class CpuKernels final : public Kernels {
 
   /// The parts of one step of the sweep over the vocabulary, see head.cc.
   void SweepLogits(CpuHeadScratch& state, int64_t first_id, int64_t ids);
+  /// Values of e up to this count for nothing in the soft embedding; what they add to running.dropped is bounded.
+  float MassThreshold(const float* e, int64_t count, SweepRow& running) const;
   void SweepProbabilities(CpuHeadScratch& state, int64_t first_id, int64_t ids, int64_t row) const;
+  /// Fills state.live_panels for the row block that begins at `first_row`.
+  void FindLivePanels(CpuHeadScratch& state, int64_t first_row) const;
   void SweepEmbeddings(CpuHeadScratch& state, int64_t first_id, int64_t ids, Matrix soft);
   void AddSoftBlock(const CpuHeadScratch& state, int64_t id, int64_t ids, const SoftBlock& block, Matrix soft,
                     float* scratch) const;

@@ -73,7 +73,8 @@ void CpuKernels::Experts(Matrix x, const ExpertWeights& w, const Routes& routes,
     }
   }
   const int64_t stride = PaddedStride(width), hidden_stride = PaddedStride(hidden);
-  const Matrix gathered{gathered_.Floats(GatheredFloats(slots, width, w.gate_up.format.grouped())), slots, width, stride};
+  const Matrix gathered{gathered_.Floats(GatheredFloats(slots, width, w.gate_up.format.grouped())), slots, width,
+                        stride};
   const Matrix activated{hidden_.Floats(slots * hidden_stride), slots, hidden, hidden_stride};
   ProductInput grouped{gathered, {}};
   const QuantizedRows codes = Input(x, w.gate_up, codes_).codes;

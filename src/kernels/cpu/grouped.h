@@ -24,7 +24,7 @@ struct QuantizedRows {
   int64_t rows = 0;
 
   /// First sum of row 0 for groups of 16, 32 or 64.
-  const int32_t* GroupSums(int64_t group) const {
+  int32_t* GroupSums(int64_t group) const {
     const int64_t parts = sum_stride / 7;  // of 64 codes; 4 + 2 + 1 sums each
     return sum + (group == 16 ? 0 : group == 32 ? 4 * parts : 6 * parts);
   }
@@ -51,6 +51,7 @@ struct GroupedProduct {
   int64_t cols = 0;
   float* c = nullptr;
   int64_t c_stride = 0;
+  const std::byte* next = nullptr;  ///< panels that will be read after these; they are asked for while the last ones run
 };
 
 struct GroupedOps {

@@ -3,7 +3,7 @@
 // and added:
 //   kVectors, kRows, kPanels        vectors of a panel of 16 lanes; rows and panels of the largest tile
 //   F, I                            vectors of float32 and int32
-//   Load, Store, Set, Zero, Mul, Fma, NegFma, ToFloat, LoadHalf
+//   Store, Set, SetInt, Zero, Mul, Fma, NegFma, ToFloat, LoadHalf
 //   DotGroup<kind, group, rows, panels>  adds the exact dot products of one group to int32 sums
 // It includes nothing: a header first seen inside target attributes would take them on. grouped_isa.h has what it needs.
 
@@ -151,14 +151,15 @@ void MultiplyGrouped(const GroupedProduct& p) {
     call.b = p.b + col / kPanelLanes * call.panel_bytes;
     // The panels that follow are asked for while this one is used: each tile a part of them, a few lines at every group.
     const int64_t next_bytes = panels * call.panel_bytes;
-    call.ahead_step = (next_bytes / (tiles * call.groups) + 63) / 64 * 64;
+    const std::byte* next = col + cols < p.cols ? call.b + next_bytes : p.next;
+    call.ahead_step = next == nullptr ? 0 : (next_bytes / (tiles * call.groups) + 63) / 64 * 64;
     for (int64_t tile = 0, row = 0; tile < tiles; ++tile) {  // sizes differ by one at most
       const int64_t rows = p.a.rows / tiles + (tile < p.a.rows % tiles ? 1 : 0);
       const GroupedTileFunction run = FindGroupedTile(p.format, static_cast<size_t>(rows), static_cast<size_t>(panels));
       call.a = p.a.Rows(row, rows);
       call.sum = call.a.GroupSums(p.format.group);
       call.c = p.c + row * p.c_stride + col;
-      call.ahead = call.b + next_bytes + std::min(tile * call.groups * call.ahead_step, next_bytes);
+      call.ahead = next == nullptr ? call.b : next + std::min(tile * call.groups * call.ahead_step, next_bytes);
       if (cols == panels * kPanelLanes)
         run(call);
       else

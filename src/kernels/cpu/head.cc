@@ -18,6 +18,10 @@ namespace {
 /// below 2^-28 of the largest, far under a float32 rounding of the sum. Decided for each row from its own logits alone.
 constexpr float kNegligible = 1.2664166e-14f;
 
+/// Grouped tables carry a rounding far above that, so their rows leave out as many small probabilities as together stay below this
+/// share of the total: the rounding of a bfloat16 probability. The sum so far only grows, so the bound holds for the final one.
+constexpr double kDroppedMass = 0x1p-9;
+
 int64_t Blocks(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
 }  // namespace
@@ -37,6 +41,18 @@ void CpuKernels::SweepLogits(CpuHeadScratch& state, int64_t first_id, int64_t id
     }
   };
   Run(tiles * blocks, 2 * state.rows * ids * state.hidden.cols, sweep);
+}
+
+float CpuKernels::MassThreshold(const float* e, int64_t count, SweepRow& running) const {
+  const double budget = kDroppedMass * running.sum - running.dropped;
+  for (const double share : {0x1p-14, 0x1p-18, 0x1p-22}) {
+    const auto threshold = static_cast<float>(share * running.sum);
+    const double below = static_cast<double>(row_.above(e, count, threshold).below);
+    if (below > budget) continue;
+    running.dropped += below;
+    return threshold;
+  }
+  return kNegligible;
 }
 
 void CpuKernels::SweepProbabilities(CpuHeadScratch& state, int64_t first_id, int64_t ids, int64_t row) const {
@@ -63,6 +79,7 @@ void CpuKernels::SweepProbabilities(CpuHeadScratch& state, int64_t first_id, int
   running.factor = static_cast<float>(std::exp(shift));
   running.weighted = std::exp(shift) * (running.weighted + running.sum * shift);
   running.sum *= std::exp(shift);
+  running.dropped *= std::exp(shift);
   state.reference[static_cast<size_t>(row * state.Steps() + first_id / kSweepIds)] = running.max;
   float* tile_sum = state.tile_sum.data() + row * state.Tiles() + first_id / kTileIds;
   for (int64_t tile = 0; tile < tile_count; ++tile) {
@@ -76,12 +93,14 @@ void CpuKernels::SweepProbabilities(CpuHeadScratch& state, int64_t first_id, int
     const float* e = values + part * kSoftIds;
     uint8_t* few = state.live_ids.data() + (row * kSweepParts + part) * kFewIds;
     const int64_t count = std::min(kSoftIds, ids - part * kSoftIds);
+    const float threshold = state.embedding.format.grouped() ? MassThreshold(e, count, running) : kNegligible;
+    live[part] = static_cast<int32_t>(row_.above(e, count, threshold).count);
+    if (live[part] == 0 || live[part] >= kFewIds) continue;
     int32_t found = 0;
     for (int64_t i = 0; i < count; ++i) {
       few[std::min<int64_t>(found, kFewIds - 1)] = static_cast<uint8_t>(i);
-      found += e[i] > kNegligible ? 1 : 0;
+      found += e[i] > threshold ? 1 : 0;
     }
-    live[part] = found;
   }
 }
 
@@ -98,7 +117,8 @@ void CpuKernels::AddSoftBlock(const CpuHeadScratch& state, int64_t id, int64_t i
   if (live_rows + few_rows == 0) return;
   float* embeddings = scratch;  // panels of 16 columns [256 ids][16]
   if (state.embedding.format.grouped()) {
-    WidenGrouped(state.embedding, id, ids, block.col, block.cols, embeddings);
+    const uint16_t needed = state.live_panels[static_cast<size_t>(block.row / kRowBlock * kSweepParts + part)];
+    WidenGrouped(state.embedding, {id, ids, block.col, block.cols}, needed, embeddings);
   } else {
     const PanelFormat format = state.embedding.panel_format();
     const int64_t pair = format == PanelFormat::kBf16Pairs ? 2 : 1;
@@ -149,10 +169,27 @@ void CpuKernels::AddSoftBlock(const CpuHeadScratch& state, int64_t id, int64_t i
   }
 }
 
+void CpuKernels::FindLivePanels(CpuHeadScratch& state, int64_t first_row) const {
+  for (int64_t part = 0; part < kSweepParts; ++part) {
+    uint16_t& panels = state.live_panels[static_cast<size_t>(first_row / kRowBlock * kSweepParts + part)];
+    panels = 0;
+    for (int64_t row = first_row; row < std::min(state.rows, first_row + kRowBlock) && panels != 0xFFFF; ++row) {
+      const int64_t place = row * kSweepParts + part;
+      const int32_t count = state.live[static_cast<size_t>(place)];
+      if (count >= kFewIds) panels = 0xFFFF;
+      for (int32_t i = 0; i < count && panels != 0xFFFF; ++i) {
+        const int id = state.live_ids[static_cast<size_t>(place * kFewIds + i)];
+        panels = static_cast<uint16_t>(panels | 1 << id / kPanel);
+      }
+    }
+  }
+}
+
 void CpuKernels::SweepEmbeddings(CpuHeadScratch& state, int64_t first_id, int64_t ids, Matrix soft) {
   const int64_t blocks = Blocks(state.rows, kRowBlock), columns = Blocks(soft.cols, kColumnBlock);
   const int64_t thread_floats = SoftFloats(state.rows);
   float* scratch = threads_.Floats(thread_floats * pool_.threads());
+  for (int64_t row = 0; row < state.rows; row += kRowBlock) FindLivePanels(state, row);
   auto add = [&](int64_t task, int thread) {
     SoftBlock block{task % blocks * kRowBlock, 0, task / blocks * kColumnBlock, 0};
     block.rows = std::min(kRowBlock, state.rows - block.row);

@@ -30,6 +30,7 @@ int64_t SampleFloats(int64_t width);
 /// Running values of one row.
 struct SweepRow {
   double sum = 0;       ///< of exp(l - max) over the ids so far
+  double dropped = 0;   ///< part of it that the soft embedding left out
   double weighted = 0;  ///< of exp(l - max) (l - max)
   float max = 0;
   float factor = 1;  ///< what earlier soft sums are multiplied by in this step
@@ -55,6 +56,7 @@ struct CpuHeadScratch final : HeadScratch {
   std::vector<SweepRow> row;       // [R]
   std::vector<LogitStats> tile;    // [R, kSweepTiles] of the current step
   std::vector<int32_t> live;       // [R, kSweepParts]: how many ids of a part count for the soft embedding
+  std::vector<uint16_t> live_panels;  // [row blocks, kSweepParts]: bit p: some row of the block needs ids 16 p to 16 p + 15
   std::vector<uint8_t> live_ids;   // [R, kSweepParts, kFewIds]: which, where they are few
   std::vector<float> tile_sum;     // [R, V / kTileIds] of exp(l - reference)
   std::vector<float> reference;    // [R, V / kSweepIds]: the running maximum at every step

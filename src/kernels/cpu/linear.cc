@@ -39,9 +39,10 @@ ProductInput CpuKernels::Input(Matrix a, const Weight& w, GrowingBuffer& memory)
   return {a, codes};
 }
 
-void CpuKernels::MultiplyBlock(const ProductInput& a, const PackedMatrix& w, int64_t first_panel, Matrix c) const {
+void CpuKernels::MultiplyBlock(const ProductInput& a, const PackedMatrix& w, int64_t first_panel, Matrix c,
+                               const std::byte* next) const {
   if (w.format.grouped()) {
-    grouped_.multiply({a.codes, w.Panel(first_panel), w.format, w.in, c.cols, c.data, c.stride});
+    grouped_.multiply({a.codes, w.Panel(first_panel), w.format, w.in, c.cols, c.data, c.stride, next});
     return;
   }
   Product product;
@@ -88,41 +89,47 @@ void CpuKernels::Linear(Matrix x, const Weight& w, Matrix out) {
   RunLinear({&job, 1});
 }
 
-void CpuKernels::GatedBlock(const GatedJob& job, int64_t begin, int64_t rows, int64_t col, float* scratch) const {
-  const int64_t cols = std::min(kColumnBlock, job.hidden - col);
-  const ProductInput a = job.a.Rows(begin, rows);
-  const Matrix gate{scratch, rows, cols, PaddedStride(kColumnBlock)};
-  MultiplyBlock(a, job.gate, col / kPanel, gate);
-  // The up half may begin inside a panel: the product covers whole panels from there, `skip` columns too many on the left.
-  const int64_t first = job.up_begin + col, skip = first % kPanel;
-  const Matrix up{scratch + rows * gate.stride, rows, skip + cols, PaddedStride(kColumnBlock + kPanel)};
-  MultiplyBlock(a, job.up, first / kPanel, up);
-  for (int64_t row = 0; row < rows; ++row) {
-    row_.gelu_multiply(gate.Row(row), up.Row(row) + skip, cols, job.out.Row(begin + row) + col);
+void CpuKernels::GatedBlocks(const GatedJob& job, RowRange rows, int64_t begin, int64_t end, float* scratch) const {
+  const ProductInput a = job.a.Rows(rows.begin, rows.count);
+  for (int64_t col = begin; col < end; col += kColumnBlock) {
+    const int64_t cols = std::min(kColumnBlock, end - col);
+    // The up half may begin inside a panel: the product covers whole panels from there, `skip` columns too many on the left.
+    const int64_t first = job.up_begin + col, skip = first % kPanel;
+    const Matrix gate{scratch, rows.count, cols, PaddedStride(kColumnBlock)};
+    const Matrix up{scratch + rows.count * gate.stride, rows.count, skip + cols, PaddedStride(kColumnBlock + kPanel)};
+    MultiplyBlock(a, job.gate, col / kPanel, gate, job.up.Panel(first / kPanel));
+    MultiplyBlock(a, job.up, first / kPanel, up, col + cols < end ? job.gate.Panel((col + cols) / kPanel) : nullptr);
+    for (int64_t row = 0; row < rows.count; ++row) {
+      row_.gelu_multiply(gate.Row(row), up.Row(row) + skip, cols, job.out.Row(rows.begin + row) + col);
+    }
   }
 }
 
 void CpuKernels::RunGated(std::span<const GatedJob> jobs) {
-  int64_t tasks = 0, work = 0, rows = 0;
-  auto tasks_of = [&](const GatedJob& job) {
-    return RowBlocks(job.a.Count(), product_.tile_rows).count * ((job.hidden + kColumnBlock - 1) / kColumnBlock);
-  };
+  int64_t work = 0, rows = 0, blocks = 0;
   for (const GatedJob& job : jobs) {
-    tasks += tasks_of(job);
     work += 4 * job.a.Count() * job.hidden * job.gate.in;
     rows = std::max(rows, job.a.Count());
+    blocks += (job.hidden + kColumnBlock - 1) / kColumnBlock;
   }
+  // A thread that stays with one job for several blocks knows which weights it reads next.
+  const int64_t task_cols = std::clamp<int64_t>(blocks / (int64_t{8} * pool_.threads()), 1, 6) * kColumnBlock;
+  auto tasks_of = [&](const GatedJob& job) {
+    return RowBlocks(job.a.Count(), product_.tile_rows).count * ((job.hidden + task_cols - 1) / task_cols);
+  };
+  int64_t tasks = 0;
+  for (const GatedJob& job : jobs) tasks += tasks_of(job);
   const int64_t thread_floats = GatedFloats(rows);
   float* scratch = threads_.Floats(thread_floats * pool_.threads());
   auto run = [&](int64_t task, int thread) {
     size_t index = 0;
     for (; task >= tasks_of(jobs[index]); ++index) task -= tasks_of(jobs[index]);
     const GatedJob& job = jobs[index];
-    const RowBlocks blocks(job.a.Count(), product_.tile_rows);
-    const int64_t row = task % blocks.count * blocks.size;
-    const int64_t block_rows = std::min(blocks.size, job.a.Count() - row);
-    if (block_rows > 0)
-      GatedBlock(job, row, block_rows, task / blocks.count * kColumnBlock, scratch + thread * thread_floats);
+    const RowBlocks row_blocks(job.a.Count(), product_.tile_rows);
+    const int64_t row = task % row_blocks.count * row_blocks.size, col = task / row_blocks.count * task_cols;
+    const int64_t block_rows = std::min(row_blocks.size, job.a.Count() - row);
+    if (block_rows <= 0) return;
+    GatedBlocks(job, {row, block_rows}, col, std::min(job.hidden, col + task_cols), scratch + thread * thread_floats);
   };
   Run(tasks, work, run);
 }

@@ -86,34 +86,46 @@ float HalfAt(const std::byte* from) {
 
 }  // namespace
 
-void WidenGrouped(const PackedMatrix& matrix, int64_t row, int64_t rows, int64_t col, int64_t cols, float* out) {
+void WidenGrouped(const PackedMatrix& matrix, const MatrixBlock& block, uint16_t needed, float* out) {
   const WeightFormat& format = matrix.format;
-  const int64_t groups = GroupCount(format, matrix.in), out_panel = (rows + kPanel - 1) / kPanel * kPanel * kPanel;
-  const int32_t offset = StoredOffset(format);
+  const int64_t groups = GroupCount(format, matrix.in);
+  const int64_t out_panel = (block.rows + kPanel - 1) / kPanel * kPanel * kPanel;
+  const auto offset = static_cast<float>(StoredOffset(format));
   const bool int4 = format.kind == WeightKind::kInt4;
   const int64_t half = format.group / 8;  // quads of an int4 group whose codes are low halves
-  for (int64_t begin = 0; begin < rows; begin += kPanel) {
-    const std::byte* panel = matrix.Panel((row + begin) / kPanel);
+  for (int64_t begin = 0; begin < block.rows; begin += kPanel) {
+    if ((needed >> (begin / kPanel) & 1) == 0) continue;
+    const std::byte* panel = matrix.Panel((block.row + begin) / kPanel);
     const std::byte* codes = panel + PanelScaleBytes(format, matrix.in);
-    for (int64_t k = col; k < col + cols; k += kPanel) {  // 16 columns share a group
+    float scale[kPanel] = {}, shift[kPanel] = {};
+    for (int64_t k = block.col, last_group = -1; k < block.col + block.cols; k += kPanel) {  // 16 columns share a group
       const int64_t group = k / format.group;
+      if (group != last_group) {
+        for (int64_t lane = 0; lane < kPanel; ++lane) {
+          scale[lane] = HalfAt(panel + (group * kPanel + lane) * 2);
+          shift[lane] = format.has_min ? HalfAt(panel + ((groups + group) * kPanel + lane) * 2) : 0.0f;
+        }
+        last_group = group;
+      }
       const std::byte* quads[4];
-      int32_t shift[4];
+      int32_t low_bit[4];  // a group of 16 has its low and high halves in the same 16 columns
       for (int64_t q = 0; q < 4; ++q) {
         const int64_t quad = k % format.group / 4 + q;
-        shift[q] = int4 && quad >= half ? 4 : 0;
         quads[q] = codes + (int4 ? group * half + quad % half : k / 4 + q) * kPanel * 4;
+        low_bit[q] = int4 && quad >= half ? 4 : 0;
       }
-      float* to = out + (k - col) / kPanel * out_panel + begin * kPanel;
+      float* to = out + (k - block.col) / kPanel * out_panel + begin * kPanel;
       for (int64_t lane = 0; lane < kPanel; ++lane) {
-        const float scale = HalfAt(panel + (group * kPanel + lane) * 2);
-        const float min = format.has_min ? HalfAt(panel + ((groups + group) * kPanel + lane) * 2) : 0.0f;
+        uint32_t words[4];
         for (int64_t q = 0; q < 4; ++q) {
-          for (int64_t i = 0; i < 4; ++i) {
-            const int32_t stored = std::to_integer<int32_t>(quads[q][lane * 4 + i]) >> shift[q] & (int4 ? 15 : 255);
-            to[lane * kPanel + 4 * q + i] = scale * static_cast<float>(stored - offset) - min;
-          }
+          std::memcpy(&words[q], quads[q] + lane * 4, 4);
+          if (int4) words[q] = words[q] >> low_bit[q] & 0x0F0F0F0Fu;
         }
+        uint8_t bytes[kPanel];
+        std::memcpy(bytes, words, sizeof(bytes));
+        float* values = to + lane * kPanel;
+        const float s = scale[lane], m = shift[lane];
+        for (int64_t i = 0; i < kPanel; ++i) values[i] = s * (static_cast<float>(bytes[i]) - offset) - m;
       }
     }
   }

@@ -34,9 +34,17 @@ struct PackedMatrix {
 int64_t PackedWeightBytes(const WeightFormat& format, int64_t count, int64_t out, int64_t in);
 /// Writes all panels of a stored tensor into `weight` (shape, format and buffer set by the caller). kInvalidFile as ReadGroupedRow.
 Result<void> PackPanels(const StoredTensor& tensor, const Weight& weight, ThreadPool& pool);
-/// Rows [row, row + rows) and columns [col, col + cols) of a grouped matrix as float32 panels of 16 columns
-/// [cols / 16][rows rounded up to 16][16]; row a multiple of 16, col and cols of 16 except at the matrix's end.
-void WidenGrouped(const PackedMatrix& matrix, int64_t row, int64_t rows, int64_t col, int64_t cols, float* out);
+/// Rows [row, row + rows) and columns [col, col + cols) of a matrix; row and col are multiples of 16, rows at most 256.
+struct MatrixBlock {
+  int64_t row;
+  int64_t rows;
+  int64_t col;
+  int64_t cols;
+};
+
+/// A block of a grouped matrix as float32 panels of 16 columns [cols / 16][rows rounded up to 16][16]. Only rows 16 p to 16 p + 15
+/// of the block with bit p of `needed` are written.
+void WidenGrouped(const PackedMatrix& matrix, const MatrixBlock& block, uint16_t needed, float* out);
 /// Row `row` of a matrix: out[i] = value(row, i) * scale.
 void ReadPackedRow(const PackedMatrix& matrix, int64_t row, float scale, float* out);
 

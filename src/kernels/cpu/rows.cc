@@ -243,9 +243,23 @@ float Quantize(const float* x, int64_t n, int8_t* code) {
   return largest / 127.0f;
 }
 
+AboveThreshold Above(const float* x, int64_t n, float threshold) {
+  const RowTag d;
+  const RowVec limit = hn::Set(d, threshold);
+  RowVec below = hn::Zero(d);
+  int64_t count = 0;
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const RowVec v = LoadPart(x + i, n - i, 0.0f);
+    const auto over = hn::Gt(v, limit);
+    count += static_cast<int64_t>(hn::CountTrue(d, over));
+    below = hn::Add(below, hn::IfThenZeroElse(over, v));
+  }
+  return {count, Total(below)};
+}
+
 RowOps MakeRowOps() {
   return {&SumSquares,   &Scale,   &Add,    &AddScaled,  &Divide,       &GeluMultiply, &Rotate,
-          &SoftmaxBlock, &Softcap, &Temper, &InspectRow, &Exponentiate, &Quantize};
+          &SoftmaxBlock, &Softcap, &Temper, &InspectRow, &Exponentiate, &Above, &Quantize};
 }
 
 }  // namespace HWY_NAMESPACE

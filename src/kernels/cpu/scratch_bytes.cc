@@ -13,8 +13,9 @@ int64_t CpuScratchBytes(const CpuShape& shape, int threads) {
   const int64_t gathered = std::max(GatheredFloats(slots, shape.width, shape.grouped),
                                     shape.rows * (PaddedStride(shape.width) + PaddedStride(shape.experts)));
   int64_t codes = 0;
-  if (shape.grouped) codes = std::max({CodeFloats(shape.rows, std::max(shape.width, shape.dense_width)),
-                                  CodeFloats(shape.rows, shape.query_width), CodeFloats(slots, shape.expert_width)});
+  if (shape.grouped)
+    codes = std::max({CodeFloats(shape.rows, std::max(shape.width, shape.dense_width)),
+                      CodeFloats(shape.rows, shape.query_width), CodeFloats(slots, shape.expert_width)});
   int64_t each_thread = std::max(GatedFloats(shape.rows), AttentionFloats(shape.head_size, shape.group));
   if (shape.head_rows > 0)
     each_thread = std::max({each_thread, SoftFloats(shape.head_rows), SampleFloats(shape.width)});

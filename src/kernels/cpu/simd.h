@@ -64,6 +64,12 @@ struct ExpSums {
   float weighted;
 };
 
+/// How many values exceed a threshold, and the sum of the others.
+struct AboveThreshold {
+  int64_t count;
+  float below;
+};
+
 /// State of one row's online softmax: running maximum and running sum of exp(score - max).
 struct SoftmaxState {
   float max;
@@ -94,6 +100,7 @@ struct RowOps {
   LogitStats (*inspect)(const float* x, int64_t n);
   /// x = exp(x - max), in place.
   ExpSums (*exponentiate)(float* x, int64_t n, float max);
+  AboveThreshold (*above)(const float* x, int64_t n, float threshold);
   /// QuantizeActivations of tensor/groups.h, the same bits.
   float (*quantize)(const float* x, int64_t n, int8_t* code);
 };

@@ -21,7 +21,7 @@ std::vector<VisibleKey> VisibleKeys(const AttentionSpan& span, int64_t pos) {
   std::vector<VisibleKey> keys;
   for (int64_t p = begin; p < end; ++p) keys.push_back({&span.cache, p % span.cache.slots});
   if (!span.causal) {
-    for (int64_t slot = 0; slot < span.rows; ++slot) keys.push_back({&span.local, slot});
+    for (int64_t slot = 0; slot < span.local_rows; ++slot) keys.push_back({&span.local, slot});
   }
   return keys;
 }

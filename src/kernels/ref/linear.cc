@@ -40,7 +40,7 @@ Result<Weight> RefKernels::Pack(const StoredTensor& tensor, const WeightFormat& 
   return weight;
 }
 
-Result<Weight> RefKernels::PackVector(const StoredTensor& tensor) { return Pack(tensor, kFloat32); }
+Result<Weight> RefKernels::PackVector(const StoredTensor& tensor) { return Pack(tensor, kFloat32Weights); }
 
 void RefKernels::Upload(std::span<const float> source, Matrix target) { CopyRows(source.data(), target); }
 

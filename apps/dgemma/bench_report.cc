@@ -1,0 +1,138 @@
+// The tables. Every figure that is derived comes from the least time.
+#include "bench_report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "progress_line.h"
+#include "text/utf8.h"
+#include "text_table.h"
+
+namespace dgemma {
+namespace {
+
+constexpr double kTie = 0.15;
+
+std::string Print(const TextTable& table, TableForm form) {
+  return form == TableForm::kMarkdown ? table.Markdown() : table.Aligned();
+}
+
+std::string Percent(double share) { return fmt::format("{:.0f} %", 100 * share); }
+
+std::string Billions(double operations) { return operations > 0 ? fmt::format("{:.4g}", operations / 1e9) : "-"; }
+
+TextTable PassTable(const BenchReport& report) {
+  TextTable table({"pass", "least ms", "median ms", "read", "int8 GOP", "f32 GFLOP", "GB/s", "of reads", "of peak",
+                   "of bound", "tok/s"});
+  for (const PassFigures& pass : report.passes) {
+    const double seconds = pass.least_ms / 1e3;
+    const Operations& operations = pass.cost.operations;
+    table.Add({pass.name, fmt::format("{:.2f}", pass.least_ms), fmt::format("{:.2f}", pass.median_ms),
+               BytesText(std::llround(pass.cost.Bytes())), Billions(operations.integers), Billions(operations.floats),
+               fmt::format("{:.1f}", pass.cost.Bytes() / seconds / 1e9),
+               Percent(pass.cost.Bytes() / seconds / report.machine.bytes),
+               Percent(SecondsAtPeak(operations, report.machine) / seconds),
+               Percent(LeastSeconds(pass.cost, report.machine) / seconds),
+               pass.tokens > 0 ? fmt::format("{:.1f}", static_cast<double>(pass.tokens) / seconds) : ""});
+  }
+  return table;
+}
+
+TextTable PaceTable(const std::vector<Pace>& paces) {
+  TextTable table({"steps a canvas", "passes", "tok/s", "passes merged", "tok/s merged"});
+  for (const Pace& pace : paces) {
+    table.Add({fmt::format("{}", pace.steps), fmt::format("{}", pace.steps + 1), fmt::format("{:.1f}", pace.apart),
+               fmt::format("{}", pace.steps), fmt::format("{:.1f}", pace.merged)});
+  }
+  return table;
+}
+
+std::string Memory(const BenchReport& report) {
+  if (report.peak_bytes == 0) return fmt::format("{} planned for a full context", BytesText(report.plan_bytes));
+  const double off = static_cast<double>(report.plan_bytes) / static_cast<double>(report.peak_bytes) - 1;
+  return fmt::format("{} at its peak, {} planned for a full context ({:+.1f} %)", BytesText(report.peak_bytes),
+                     BytesText(report.plan_bytes), 100 * off);
+}
+
+/// What the bound leaves out.
+std::string SoftNote(const BenchReport& report) {
+  const PassFigures* denoise = report.Find("denoise");
+  if (denoise == nullptr) return "";
+  const double seconds = SecondsAtPeak(denoise->cost.soft, report.machine);
+  return fmt::format(
+      "Soft embeddings are not in these operations and bounds: dense ones would add {} GFLOP to a denoising pass, "
+      "{:.1f} ms at "
+      "the peak;\nprobabilities too small to count are skipped, which leaves little in rows that are sure of their "
+      "token.\n",
+      Billions(denoise->cost.soft.floats), 1e3 * seconds);
+}
+
+std::string Title(const BenchReport& report) {
+  return fmt::format("{}: {:.1f} M parameters, {}, {}", PrintableText(report.model),
+                     static_cast<double>(report.parameters) / 1e6, PrintableText(report.dtype),
+                     PrintableText(report.backend));
+}
+
+}  // namespace
+
+const PassFigures* BenchReport::Find(std::string_view name) const {
+  const auto found = std::ranges::find(passes, name, &PassFigures::name);
+  return found == passes.end() ? nullptr : &*found;
+}
+
+std::vector<Pace> PacesOf(const BenchReport& report) {
+  const PassFigures* step = report.Find("denoise");
+  const PassFigures* commit = report.Find("commit");
+  const PassFigures* merged = report.Find("commit + denoise");
+  if (step == nullptr || commit == nullptr || merged == nullptr) return {};
+  std::vector<Pace> paces;
+  const double tokens = 1e3 * static_cast<double>(report.canvas_tokens);
+  for (const int32_t steps : {12, 16, 24, 48}) {
+    paces.push_back({steps, tokens / (steps * step->least_ms + commit->least_ms),
+                     tokens / ((steps - 1) * step->least_ms + merged->least_ms)});
+  }
+  return paces;
+}
+
+bool Compared::tie() const { return std::max(ratio(), 1 / ratio()) <= 1 + kTie; }
+
+std::vector<Compared> Compare(const BenchReport& first, const BenchReport& second) {
+  std::vector<Compared> rows;
+  for (const PassFigures& pass : first.passes) {
+    if (const PassFigures* other = second.Find(pass.name)) rows.push_back({pass.name, pass.least_ms, other->least_ms});
+  }
+  return rows;
+}
+
+std::string MachineText(const MachineRates& machine) {
+  return fmt::format("this machine: reads {:.1f} GB/s, {:.0f} GOP/s int8, {:.0f} GFLOP/s float32 ({}, {} thread{})",
+                     machine.bytes / 1e9, machine.integers / 1e9, machine.floats / 1e9, PrintableText(machine.target),
+                     machine.threads, machine.threads == 1 ? "" : "s");
+}
+
+std::string ReportTable(const BenchReport& report, TableForm form) {
+  const bool markdown = form == TableForm::kMarkdown;
+  std::string text = fmt::format("{}{}{}\n\n", Title(report), markdown ? "\n\n" : "\n", MachineText(report.machine));
+  text += Print(PassTable(report), form) + "\n";
+  const std::vector<Pace> paces = PacesOf(report);
+  if (!paces.empty()) text += Print(PaceTable(paces), form) + "\n";
+  text += fmt::format("memory {}; loaded in {:.0f} ms\n", Memory(report), report.load_ms);
+  text += fmt::format("{}Shares are of the least times; {} tokens cached; experts read as if rows chose evenly.\n",
+                      markdown ? "\n" : "", report.prompt_tokens);
+  return text + SoftNote(report);
+}
+
+std::string ComparisonTable(const BenchReport& first, const BenchReport& second, TableForm form) {
+  TextTable table({"pass", "first ms", "second ms", "first / second", ""});
+  for (const Compared& row : Compare(first, second)) {
+    table.Add({row.name, fmt::format("{:.2f}", row.first_ms), fmt::format("{:.2f}", row.second_ms),
+               fmt::format("{:.2f}", row.ratio()), row.tie() ? "tie" : ""});
+  }
+  const char* end = form == TableForm::kMarkdown ? "\n\n" : "\n";
+  return fmt::format("first:  {}{}second: {}{}{}{}", Title(first), end, Title(second), end,
+                     form == TableForm::kMarkdown ? "" : "\n", Print(table, form));
+}
+
+}  // namespace dgemma

@@ -1,0 +1,94 @@
+// `dgemma convert` as a process: files and folders come out, errors are reported, nothing is overwritten by accident.
+#include <gtest/gtest.h>
+
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+#include <boost/json/value_to.hpp>
+#include <filesystem>
+#include <fstream>
+
+#include "child.h"
+
+namespace dgemma {
+namespace {
+
+const std::string kStarter = DGEMMA_SOURCE_DIR "/models/starter";
+
+void ExpectRefused(const std::vector<std::string>& arguments, int code, const std::string& named) {
+  const Ran ran = RunProgram(arguments);
+  EXPECT_EQ(ran.code, code) << ran.err;
+  EXPECT_EQ(ran.out, "");
+  EXPECT_NE(ran.err.find(named), std::string::npos) << ran.err;
+}
+
+TEST(Convert, MakesFilesThatEveryVerbTakes) {
+  const TemporaryFolder folder;
+  const std::string file = folder / "small.gguf";
+  const Ran made = RunProgram({"convert", kStarter, file, "--type", "q8_0"});
+  ASSERT_EQ(made.code, 0) << made.err;
+  EXPECT_NE(made.out.find("Q8_0      56 tensors"), std::string::npos) << made.out;
+  EXPECT_NE(made.out.find("exact"), std::string::npos) << made.out;
+  EXPECT_EQ(RunProgram({"run", "-q", file, "upper cat"}).out, "CAT\n");
+  EXPECT_EQ(RunProgram({"run", "-q", "-m", file, "upper cat"}).out, "CAT\n");
+  EXPECT_EQ(RunProgram({"tokenize", file, "upper <|turn>", "--ids"}).out,
+            RunProgram({"tokenize", kStarter, "upper <|turn>", "--ids"}).out);
+  const auto inspected = boost::json::parse(RunProgram({"inspect", file, "--json"}).out);
+  EXPECT_NE(boost::json::serialize(inspected).find("\"Q8_0\""), std::string::npos);
+
+  const std::string back = folder / "back";
+  EXPECT_EQ(RunProgram({"convert", file, back, "--type", "bf16"}).code, 0);
+  EXPECT_EQ(RunProgram({"run", "-q", back, "upper cat"}).out, "CAT\n");
+  for (const char* name :
+       {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}) {
+    EXPECT_TRUE(std::filesystem::exists(back + "/" + name)) << name;
+  }
+  size_t entries = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder.path())) entries += entry.exists();
+  EXPECT_EQ(entries, 2u) << "nothing but the file and the folder stays";
+}
+
+TEST(Convert, ReportsEveryTensor) {
+  const TemporaryFolder folder;
+  const Ran ran = RunProgram({"convert", "embedded", folder / "a.gguf", "--type", "q4_0", "--json"});
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  const auto report = boost::json::parse(ran.out);
+  const auto& tensors = report.at("tensors").as_array();
+  EXPECT_EQ(tensors.size(), 142u);
+  int64_t bytes = 0, rounded = 0;
+  for (const auto& tensor : tensors) {
+    bytes += tensor.at("bytes").to_number<int64_t>();
+    const double relative = tensor.at("relative_error").to_number<double>();
+    if (tensor.at("to").as_string() == "Q4_0") {
+      ++rounded;
+      EXPECT_GT(relative, 0.05) << tensor.at("name").as_string();  // a step of 1/8 of the largest of 32 values
+      EXPECT_LT(relative, 0.13) << tensor.at("name").as_string();
+      EXPECT_GT(tensor.at("largest_error").to_number<double>(), 0) << tensor.at("name").as_string();
+    }
+    if (tensor.at("to").as_string() == "F32") {
+      EXPECT_EQ(relative, 0) << tensor.at("name").as_string();
+    }
+  }
+  EXPECT_EQ(rounded, 55);
+  EXPECT_EQ(report.at("bytes").to_number<int64_t>(), bytes);
+}
+
+TEST(Convert, OverwritesOnlyWhenForced) {
+  const TemporaryFolder folder;
+  const std::string file = folder / "a.gguf", out = folder / "b";
+  std::ofstream(file) << "precious";
+  ExpectRefused({"convert", kStarter, file}, 2, "exists (--force replaces it)");
+  EXPECT_EQ(std::filesystem::file_size(file), 8u);
+  EXPECT_EQ(RunProgram({"convert", kStarter, file, "--force"}).code, 0);
+  EXPECT_GT(std::filesystem::file_size(file), 1'000'000u);
+  EXPECT_EQ(RunProgram({"convert", file, out}).code, 0);
+  ExpectRefused({"convert", file, out}, 2, "exists (--force replaces it)");
+  EXPECT_EQ(RunProgram({"convert", file, out, "-f"}).code, 0);
+  ExpectRefused({"convert", file, out, "--force", "--type", "q8_0"}, 2, "a model folder holds f32, f16 or bf16");
+  ExpectRefused({"convert", kStarter, file, "--type", "q2_k"}, 2, "\"q2_k\" is no type");
+  ExpectRefused({"convert", folder / "absent.gguf", folder / "c.gguf"}, 1, "absent.gguf");
+  std::ofstream(folder / "bad.gguf") << "GGUF";
+  ExpectRefused({"convert", folder / "bad.gguf", folder / "c.gguf"}, 1, "beyond the end (truncated file?)");
+}
+
+}  // namespace
+}  // namespace dgemma
