@@ -26,7 +26,7 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BLOCK_TYPES = ("q8_0", "q6_k", "q5_k", "q4_k", "q4_0", "iq4_xs")
-FORMATS = ("int8", "int8-32", "int4", "int4-32-min", "int4-64-min", "int4-32") + BLOCK_TYPES
+FORMATS = ("int8", "int8-32", "int4", "int4-32-min", "int4-32") + BLOCK_TYPES
 
 
 def read_safetensors(path: pathlib.Path) -> dict[str, tuple[str, list[int], bytes]]:

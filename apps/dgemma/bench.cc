@@ -1,23 +1,21 @@
-// `dgemma bench`: what this machine can do, and what each pass of a model makes of it; two models or two reports compared; single
-// operations. The passes are timed in bench_passes.h, the figures printed in bench_report.h.
+// `dgemma bench`: what this machine can do, and what each pass of a model makes of it; two models or two reports
+// compared; single
+// operations. What is timed and how often is in bench_measure.h, the figures are printed in bench_report.h.
 #include <fmt/format.h>
-#include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <memory>
-#include <numeric>
 #include <utility>
 #include <vector>
 
 #include "base/try.h"
+#include "bench_measure.h"
 #include "bench_ops.h"
 #include "bench_passes.h"
 #include "bench_report.h"
 #include "engine/backend.h"
 #include "model/synthesize.h"
 #include "numbers.h"
-#include "progress_line.h"
 #include "verbs.h"
 
 namespace dgemma {
@@ -29,8 +27,7 @@ struct BenchArguments {
   ModelSource source;
   std::vector<std::string> compared;
   int64_t prompt_tokens = 128;
-  std::vector<int64_t> prefill;  // empty: 128 and 512, as far as the context goes
-  int repeats = 0;               // 0: as Enough says
+  MeasureOptions measure;
   Form form = Form::kTable;
   bool ops = false;
   std::string shape, format;
@@ -38,95 +35,6 @@ struct BenchArguments {
 
   TableForm table() const { return form == Form::kMarkdown ? TableForm::kMarkdown : TableForm::kAligned; }
 };
-
-/// At least three, for two seconds; what is slow ends after five.
-bool Enough(const std::vector<double>& ms, int repeats) {
-  if (repeats > 0) return std::ssize(ms) >= repeats;
-  const double total = std::accumulate(ms.begin(), ms.end(), 0.0);
-  return total >= 5'000 || (ms.size() >= 3 && total >= 2'000) || ms.size() >= 200;
-}
-
-double Median(std::vector<double> values) {
-  std::ranges::sort(values);
-  const size_t middle = values.size() / 2;
-  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
-}
-
-int64_t PeakBytes() {
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
-  return int64_t{usage.ru_maxrss} * 1024;
-}
-
-Result<std::vector<int64_t>> PrefillLengths(const BenchArguments& arguments, const Engine& engine) {
-  const int64_t context = engine.facts().context_tokens;
-  std::vector<int64_t> lengths = arguments.prefill;
-  if (lengths.empty()) {
-    lengths = {128, 512};
-    std::erase_if(lengths, [&](int64_t tokens) { return tokens > context; });
-  }
-  for (const int64_t tokens : lengths) {
-    if (tokens > context)
-      return Fail(StatusCode::kInvalidArgument,
-                  fmt::format("--prefill: {} tokens exceed the context of {}", tokens, context));
-  }
-  return lengths;
-}
-
-/// Times every pass of the models in turns, so that a slow minute of the machine hits all of them.
-Result<std::vector<BenchReport>> Measure(Program& program, std::vector<std::unique_ptr<PassBench>>& models,
-                                         const BenchArguments& arguments) {
-  ProgressLine line(program);
-  std::stop_source stop;
-  const Signals::Scope scope(program.signals, Stopping(stop));
-  std::vector<BenchReport> reports(models.size());
-  std::vector<std::vector<PassToTime>> passes;
-  size_t most = 0;
-  for (const auto& model : models) {
-    DG_TRY(const std::vector<int64_t> prefill, PrefillLengths(arguments, model->engine()));
-    passes.push_back(model->Passes(prefill));
-    most = std::max(most, passes.back().size());
-  }
-  for (size_t index = 0; index < most; ++index) {
-    std::vector<std::vector<double>> ms(models.size());
-    for (bool enough = false; !enough;) {
-      enough = true;
-      for (size_t m = 0; m < models.size(); ++m) {
-        if (index >= passes[m].size()) continue;
-        line.Show(
-            fmt::format("measuring {} ({} of {}), run {}", Name(passes[m][index]), index + 1, most, ms[m].size() + 1));
-        DG_TRY(const double once, models[m]->Milliseconds(passes[m][index], stop.get_token()));
-        ms[m].push_back(once);
-        enough = enough && Enough(ms[m], arguments.repeats);
-      }
-    }
-    for (size_t m = 0; m < models.size(); ++m) {
-      if (index >= passes[m].size()) continue;
-      const PassToTime& pass = passes[m][index];
-      const int64_t tokens = pass.kind == PassKind::kToken ? 1 : pass.tokens;
-      reports[m].passes.push_back(
-          {Name(pass), tokens, std::ranges::min(ms[m]), Median(ms[m]), std::ssize(ms[m]), models[m]->Cost(pass)});
-    }
-  }
-  const int64_t peak_bytes = models.size() == 1 ? PeakBytes() : 0;
-  line.Show("measuring the machine");
-  const MachineRates machine = MeasureMachine(ThreadsFor(arguments.source.options.threads));
-  for (size_t m = 0; m < models.size(); ++m) {
-    const ModelFacts& facts = models[m]->engine().facts();
-    BenchReport& report = reports[m];
-    report.model = facts.name;
-    report.dtype = facts.dtype;
-    report.backend = facts.backend;
-    report.parameters = facts.parameters;
-    report.canvas_tokens = facts.canvas_tokens;
-    report.prompt_tokens = models[m]->prompt_tokens();
-    report.machine = machine;
-    report.load_ms = models[m]->load_ms();
-    report.plan_bytes = models[m]->engine().plan().Total();
-    report.peak_bytes = peak_bytes;
-  }
-  return reports;
-}
 
 /// Reports of these models and report files, in their order.
 Result<std::vector<BenchReport>> Reports(Program& program, const std::vector<std::string>& sides,
@@ -141,7 +49,9 @@ Result<std::vector<BenchReport>> Reports(Program& program, const std::vector<std
   }
   std::vector<BenchReport> measured, reports;
   if (!models.empty()) {
-    DG_TRY(measured, Measure(program, models, arguments));
+    MeasureOptions options = arguments.measure;
+    options.threads = ThreadsFor(arguments.source.options.threads);
+    DG_TRY(measured, Measure(program, models, options));
   }
   for (auto next = measured.begin(); const std::string& side : sides) {
     if (!side.ends_with(".json")) {
@@ -188,7 +98,7 @@ Result<void> RunOps(Program& program, BenchArguments& arguments) {
     ops.experts = ops.table = ops.matrices;
   }
   ops.cached_tokens = arguments.prompt_tokens;
-  if (arguments.repeats > 0) ops.repeats = arguments.repeats;
+  if (arguments.measure.repeats > 0) ops.repeats = arguments.measure.repeats;
   const MachineRates machine = MeasureMachine(ThreadsFor(options.threads));
   DG_TRY(const std::vector<OpTiming> timings, TimeOps(ops, options));
   if (arguments.form == Form::kJson) {
@@ -253,7 +163,7 @@ void AddBench(CLI::App& app, Program& program) {
   verb->add_option("--prompt", arguments->prompt_tokens, "cached tokens behind which passes are timed (default 128)")
       ->check(CLI::Range(1, 1 << 20))
       ->type_name("N");
-  verb->add_option("--prefill", arguments->prefill, "lengths of prompts to time (default 128,512)")
+  verb->add_option("--prefill", arguments->measure.prefill, "lengths of prompts to time (default 128,512)")
       ->delimiter(',')
       ->check(CLI::Range(1, 1 << 20))
       ->type_name("N,...");
@@ -262,7 +172,7 @@ void AddBench(CLI::App& app, Program& program) {
           [arguments](const std::string& text) {
             const auto value = ParseNumber<int>(text, 1, 1000);
             if (!value) throw CLI::ValidationError("--repeats", value.error().message);
-            arguments->repeats = *value;
+            arguments->measure.repeats = *value;
           },
           "how often each is timed")
       ->type_name("N");

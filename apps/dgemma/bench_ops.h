@@ -1,4 +1,5 @@
-// Times every heavy operation of a backend on its own, with random weights in the shapes and formats of a model: one layer of each
+// Times every heavy operation of a backend on its own, with random weights in the shapes and formats of a model: one
+// layer of each
 // kind, no checkpoint read. The bound of an operation is that of its arithmetic.
 #pragma once
 

@@ -1,4 +1,5 @@
-// One loaded model whose passes `dgemma bench` times one by one: the same passes, caches and canvases that an answer has, without the
+// One loaded model whose passes `dgemma bench` times one by one: the same passes, caches and canvases that an answer
+// has, without the
 // answer around them.
 #pragma once
 
@@ -33,7 +34,8 @@ std::string Name(const PassToTime& pass);
 
 class PassBench {
  public:
-  /// Loads the model and reads a prompt of `prompt_tokens` as a first, untimed pass. kInvalidArgument when the context has no room
+  /// Loads the model and reads a prompt of `prompt_tokens` as a first, untimed pass. kInvalidArgument when the context
+  /// has no room
   /// for the prompt and two canvases.
   static Result<std::unique_ptr<PassBench>> Load(Program& program, const ModelSource& source, int64_t prompt_tokens);
 

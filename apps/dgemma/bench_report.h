@@ -34,7 +34,8 @@ struct BenchReport {
   const PassFigures* Find(std::string_view name) const;
 };
 
-/// A canvas in so many steps: the passes it takes and the tokens a second if all of them are wanted, with the commit in a pass of its
+/// A canvas in so many steps: the passes it takes and the tokens a second if all of them are wanted, with the commit
+/// in a pass of its
 /// own and merged with the next canvas's first step. All from least times.
 struct Pace {
   int32_t steps = 0;
@@ -42,7 +43,8 @@ struct Pace {
   double merged = 0;
 };
 
-/// For 12, 16, 24 and 48 steps: C / (N step + commit), and C / ((N - 1) step + merged pass). Empty without these passes.
+/// For 12, 16, 24 and 48 steps: C / (N step + commit), and C / ((N - 1) step + merged pass). Empty without these
+/// passes.
 std::vector<Pace> PacesOf(const BenchReport& report);
 
 enum class TableForm { kAligned, kMarkdown };
@@ -55,7 +57,8 @@ std::string ReportJson(const BenchReport& report);
 /// Reads what ReportJson wrote. Errors name the field.
 Result<BenchReport> ReadReport(const std::string& path);
 
-/// A pass that two reports have, by least times; a ratio above 1 means that the second needs less. Within 15 % it is a tie.
+/// A pass that two reports have, by least times; a ratio above 1 means that the second needs less. Within 15 % it is a
+/// tie.
 struct Compared {
   std::string name;
   double first_ms = 0, second_ms = 0;

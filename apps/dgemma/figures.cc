@@ -62,14 +62,22 @@ std::string MoreFigures(const Answer& answer) {
 
 boost::json::object FiguresJson(const Figures& figures) {
   const Rates rates = RatesOf(figures);
-  return {{"prompt_tokens", figures.prompt_tokens},       {"cached_tokens", figures.cached_tokens},
-          {"answer_tokens", figures.answer_tokens},       {"canvases", figures.canvases},
-          {"denoise_passes", figures.denoise_passes},     {"commit_passes", figures.commit_passes},
-          {"prefill_ms", figures.prefill_seconds * 1e3},  {"first_draft_ms", figures.first_draft_seconds * 1e3},
-          {"ttft_ms", figures.first_text_seconds * 1e3},  {"total_ms", figures.total_seconds * 1e3},
-          {"passes_per_canvas", rates.passes_per_canvas}, {"tokens_per_pass", rates.tokens_per_pass},
-          {"tokens_per_second", rates.tokens_per_second}, {"denoise_rows", figures.denoise_rows},
-          {"full_rows", figures.full_rows},              {"row_share", rates.row_share},
+  return {{"prompt_tokens", figures.prompt_tokens},
+          {"cached_tokens", figures.cached_tokens},
+          {"answer_tokens", figures.answer_tokens},
+          {"canvases", figures.canvases},
+          {"denoise_passes", figures.denoise_passes},
+          {"commit_passes", figures.commit_passes},
+          {"prefill_ms", figures.prefill_seconds * 1e3},
+          {"first_draft_ms", figures.first_draft_seconds * 1e3},
+          {"ttft_ms", figures.first_text_seconds * 1e3},
+          {"total_ms", figures.total_seconds * 1e3},
+          {"passes_per_canvas", rates.passes_per_canvas},
+          {"tokens_per_pass", rates.tokens_per_pass},
+          {"tokens_per_second", rates.tokens_per_second},
+          {"denoise_rows", figures.denoise_rows},
+          {"full_rows", figures.full_rows},
+          {"row_share", rates.row_share},
           {"seed", figures.seed}};
 }
 

@@ -14,7 +14,7 @@ struct Rates {
   double passes_per_canvas = 0;  ///< denoising and commit passes
   double tokens_per_pass = 0;    ///< answer tokens, not canvas tokens
   double tokens_per_second = 0;  ///< answer tokens over the time after the prompt was read
-  double row_share = 0;          ///< computed canvas rows over those of full passes; 1 unless settled rows were left out
+  double row_share = 0;  ///< computed canvas rows over those of full passes; 1 unless settled rows were left out
 };
 
 Rates RatesOf(const Figures& figures);

@@ -125,7 +125,7 @@ void AddQuantize(CLI::App& app, Program& program) {
       "Types:\n"
       "  int8   8.25 bits a weight: groups of 64 that share a scale\n"
       "  int4   experts 5 bits a weight (groups of 32 with scale and minimum), everything else int8\n"
-      "  or one format for all matrices: int8-16, int8-32, int8-64, int4-32, int4-32-min, int4-64-min, ...\n"
+      "  or one format for all matrices: int8-16, int8-32, int8-64, int4-32, int4-32-min, ...\n"
       "Norms, routers and scalars stay as they are. OUT is a folder; it is mapped as it is, nothing is repacked on loading.\n"
       "Examples:\n"
       "  dgemma quantize diffusiongemma-26b diffusiongemma-26b-int4 int4\n"

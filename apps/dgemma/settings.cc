@@ -126,7 +126,7 @@ constexpr std::array kSettings = {
     Setting{"-s,--seed", "N", "same seed, same answer; a number or `random` (default 0)", SetSeed,
             Text<&Settings::seed>},
     Setting{"--skip", "S,R,F",
-            "leave out rows settled for S steps, all rows every R steps and in the last F; approximate, needs = (off; alone: 2,8,1)",
+            "approximate: leaves out rows settled for S steps; all rows every R steps and in the last F (alone: 2,8,1)",
             SetSkip, SkipText, "on"},
 };
 
@@ -169,7 +169,8 @@ Result<GenerateOptions> Resolve(const Settings& settings, const GenerateOptions&
     if (settings.steps || settings.entropy_bound || settings.stability || settings.confidence || settings.t_max ||
         settings.t_min || settings.skip) {
       return clash(
-          "ar: contradicts steps, entropy-bound, stability, confidence, t-max, t-min and skip (they are about canvases)");
+          "ar: contradicts steps, entropy-bound, stability, confidence, t-max, t-min and skip (they are about "
+          "canvases)");
     }
     options.temperature = settings.temp.value_or(options.temperature);
     return options;
@@ -193,15 +194,19 @@ void AddSettings(CLI::App& verb, Settings& settings) {
   for (const Setting& setting : kSettings) {
     const auto take = [&settings, &setting](const std::string& text) {
       const auto done = setting.set(settings, text);
-      if (!done) throw CLI::ValidationError("--" + NameOf(setting), done.error().message);
+      return done ? std::string() : done.error().message;
     };
     CLI::Option* option = nullptr;
     if (setting.alone == nullptr) {
-      option = verb.add_option_function<std::string>(setting.flags, take, setting.help);
+      const auto take_or_throw = [take, &setting](const std::string& text) {
+        if (const std::string wrong = take(text); !wrong.empty())
+          throw CLI::ValidationError("--" + NameOf(setting), wrong);
+      };
+      option = verb.add_option_function<std::string>(setting.flags, take_or_throw, setting.help);
     } else {
       const auto text = std::make_shared<std::string>();
       option = verb.add_flag(fmt::format("{}{{{}}}", setting.flags, setting.alone), *text, setting.help);
-      option->each([take, text](const std::string& given) { take(given); });
+      option->check([take, text](const std::string& given) { return take(given); });
     }
     option->type_name(setting.value)->group("Sampling");
   }

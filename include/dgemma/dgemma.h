@@ -64,7 +64,7 @@ struct MemoryPlan {
   int64_t cache_per_session = 0;
   int64_t pass = 0;  ///< activations and scratch of the largest pass
   int64_t tokenizer = 0;
-  int64_t program = 0;  ///< code, libraries, small tables
+  int64_t program = 0;           ///< code, libraries, small tables
   int64_t skip_per_session = 0;  ///< added by a session's first request with SkipOptions; not in Total()
   int64_t Total() const { return weights + cache_per_session + pass + tokenizer + program; }
 };
@@ -99,8 +99,9 @@ enum class DecodeMode : uint8_t {
 struct SkipOptions {
   int32_t settled_steps = 0;  ///< 0..4096; 0: off
   int32_t refresh_every = 8;  ///< of this many passes at least one computes every row; 1..4096
-  int32_t full_passes = 1;    ///< passes in a row that compute every row before a canvas ends early, 1..4096; with stability + 1 of
-                              ///< them every draft that the stop rule compares is computed in full
+  int32_t full_passes =
+      1;  ///< passes in a row that compute every row before a canvas ends early, 1..4096; with stability + 1 of
+          ///< them every draft that the stop rule compares is computed in full
 };
 
 /// Everything that changes an answer. Engine::Defaults() fills it from the checkpoint's generation_config.json.
@@ -152,7 +153,7 @@ struct Draft {
   std::span<const int32_t> tokens;    ///< argmax of every position
   std::span<const uint8_t> accepted;  ///< 1: taken as certain in this step; 0: will be noise again
   std::span<const float> entropy;     ///< nats
-  int64_t computed_rows = 0;          ///< rows that this step computed; fewer than tokens where settled ones were left out
+  int64_t computed_rows = 0;  ///< rows that this step computed; fewer than tokens where settled ones were left out
 };
 
 /// Receives what happens during Generate, on the calling thread. Override what you need.

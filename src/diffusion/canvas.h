@@ -51,7 +51,7 @@ class Canvas {
     return settled_.full() ? std::span<const int32_t>{} : settled_.computed();
   }
   std::span<const int32_t> pass_tokens() const { return settled_.full() ? tokens_ : pass_tokens_; }
-  int64_t last_pass_rows() const { return last_pass_rows_; }  ///< rows that the last step's pass computed
+  int64_t last_pass_rows() const { return last_pass_rows_; }   ///< rows that the last step's pass computed
   std::span<const int32_t> argmax() const { return argmax_; }  ///< best guess so far; the result once done
   std::span<const uint8_t> accepted() const { return accepted_; }
   std::span<const float> entropy() const { return entropy_; }

@@ -45,7 +45,7 @@ class StopRule {
 struct SkipRule {
   int32_t settled_steps = 0;  ///< 0: every pass computes every row
   int32_t refresh_every = 1;  ///< of this many passes at least one computes every row
-  int32_t full_passes = 1;    ///< a canvas ends early only after this many such passes in a row, the last of which meets the stop rule
+  int32_t full_passes = 1;    ///< such passes in a row before a canvas may end early
   float entropy = 0.01f;      ///< nats
 
   bool on() const { return settled_steps > 0; }

@@ -67,7 +67,10 @@ bool Keep(const GenerationPlan& plan, std::span<const int32_t> canvas, Generatio
 }
 
 DenoiseRules RulesOf(const GenerateOptions& options) {
-  return {{options.t_min, options.t_max, options.steps}, options.entropy_bound, options.stability, options.confidence,
+  return {{options.t_min, options.t_max, options.steps},
+          options.entropy_bound,
+          options.stability,
+          options.confidence,
           {options.skip.settled_steps, options.skip.refresh_every, options.skip.full_passes}};
 }
 

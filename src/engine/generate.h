@@ -32,7 +32,7 @@ struct GenerationPlan {
   GenerateOptions options;
   CommitMode commit = CommitMode::kMerged;
   int64_t chunk_rows = 256;
-  Matrix soft_memory;  ///< [C, D]
+  Matrix soft_memory;            ///< [C, D]
   CanvasStore* store = nullptr;  ///< where settled rows are left out (options.skip)
   std::span<const int32_t> start_canvas;
   std::stop_token stop;

@@ -20,7 +20,8 @@ Place PlaceOf(std::string_view name, std::string_view last_layer) {
   return Place::kLastLayerAfterKeys;
 }
 
-/// Sum over the causal rows of the keys that each sees: itself, and what lies before it within the window (0: everything).
+/// Sum over the causal rows of the keys that each sees: itself, and what lies before it within the window (0:
+/// everything).
 double CausalKeys(const PassRows& rows, int64_t window) {
   double keys = 0;
   for (int64_t row = 0; row < rows.causal; ++row) {

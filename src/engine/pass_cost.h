@@ -1,7 +1,9 @@
-// What a pass has to read and to compute, from the model's tensors and the rows of the pass alone, and how long a machine needs for
+// What a pass has to read and to compute, from the model's tensors and the rows of the pass alone, and how long a
+// machine needs for
 // that at least. For `dgemma bench`; pure functions, nothing is measured here.
 //
-// Counted are the weights of matrices, experts and the vocabulary table, and the cached keys and values; not counted are
+// Counted are the weights of matrices, experts and the vocabulary table, and the cached keys and values; not counted
+// are
 // activations, norms, routing's choices and sampling, which are far below a per cent of a model of useful size.
 #pragma once
 
@@ -42,7 +44,8 @@ struct PassCost {
   PassCost& operator+=(const PassCost& other);
 };
 
-/// The cost of one pass. Rows without wanted hidden states leave the last layer after its keys and values, as Forward does.
+/// The cost of one pass. Rows without wanted hidden states leave the last layer after its keys and values, as Forward
+/// does.
 PassCost CostOfPass(const Config& config, std::span<const PlannedWeight> weights, const PassRows& rows);
 
 /// Experts of one layer that `rows` rows are expected to use: E (1 - (1 - A / E)^rows).
@@ -60,7 +63,8 @@ struct MachineRates {
 /// Seconds that the operations take at the machine's peak, integers and floats one after the other.
 double SecondsAtPeak(const Operations& operations, const MachineRates& machine);
 
-/// The least seconds of a pass: the longer of reading its bytes and computing its operations; soft embeddings are left out.
+/// The least seconds of a pass: the longer of reading its bytes and computing its operations; soft embeddings are left
+/// out.
 double LeastSeconds(const PassCost& cost, const MachineRates& machine);
 
 }  // namespace dgemma

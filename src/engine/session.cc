@@ -109,9 +109,9 @@ class SessionImpl final : public Session {
 
   EngineImpl& engine_;
   KvCache cache_;
-  Buffer soft_;                  // [C, D] self-conditioning of the canvas at hand
+  Buffer soft_;                       // [C, D] self-conditioning of the canvas at hand
   std::optional<CanvasStore> store_;  // made by the first request that skips settled rows
-  std::vector<int32_t> tokens_;  // what the cache holds
+  std::vector<int32_t> tokens_;       // what the cache holds
 };
 
 void SessionImpl::KeepCommonPrefix(std::span<const int32_t> prompt, DecodeMode mode) {

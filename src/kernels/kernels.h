@@ -79,7 +79,7 @@ struct AttentionSpan {
       0;  ///< causal: a row sees its last `window` positions, itself included; bidirectional: the last window - 1
           ///< cached positions; 0 means all
   bool causal = true;
-  KvStore local;  ///< bidirectional: keys and values of the canvas; every row sees all of them, computed in this pass or kept
+  KvStore local;  ///< bidirectional: keys and values of the canvas, of this pass or kept; every row sees all of them
   int64_t local_rows = 0;  ///< bidirectional: slots of `local` that hold a row, from 0
 };
 

@@ -21,8 +21,8 @@ class KvCache {
   KvStore Layer(size_t layer) const { return stores_[layer]; }
   int64_t begin() const {
     return begin_;
-  }                                     ///< first position of the sequence; above 0 only where a batch was left-padded
-  int64_t end() const { return end_; }  ///< next position to be written
+  }  ///< first position of the sequence; above 0 only where a batch was left-padded
+  int64_t end() const { return end_; }          ///< next position to be written
   int64_t context() const { return context_; }  ///< positions the cache can hold
 
   /// A pass is about to write positions below `end`, which may overwrite the oldest ones of a ring even when the pass fails.

@@ -161,6 +161,9 @@ Result<Recipe> ParseRecipe(std::string_view name) {
                 fmt::format("type {}: not int8, int4, or the name of a grouped format such as int8-32 or int4-32-min",
                             Quoted(name)));
   }
+  if (format->kind == WeightKind::kInt4 && format->group == 64) {
+    return Fail(StatusCode::kInvalidArgument, fmt::format("type {}: loses too much (docs/SPEED.md); int4-32-min does not", name));
+  }
   return Recipe{*format, *format, *format};
 }
 

@@ -46,11 +46,11 @@ struct ScaleAndMin {
 
 /// Candidates around the scale that maps the largest magnitude to the end of the codes; int4 gains most from leaving it out.
 ScaleAndMin FitWithoutMin(const Group& group, int32_t candidates) {
-  float largest = 0;
-  for (const float value : group.w) {
-    if (std::abs(value) > std::abs(largest)) largest = value;
-  }
-  if (largest == 0) return {};
+  // Magnitude and sign in two steps: PITFALLS, "The largest magnitude".
+  float most = 0;
+  for (const float value : group.w) most = std::max(most, std::abs(value));
+  if (most == 0) return {};
+  const float largest = *std::ranges::find_if(group.w, [most](float value) { return std::abs(value) == most; });
   // The longer, negative side of the codes takes the value of largest magnitude: a negative scale where it is positive.
   const bool uneven = group.lowest == -8;
   const float ends = static_cast<float>(uneven ? group.lowest : group.highest);

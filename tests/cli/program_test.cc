@@ -275,7 +275,8 @@ TEST(Program, BenchTimesEveryPassAndCompares) {
     EXPECT_GT(pass.at("bytes").to_number<double>(), 1e6) << names.back();
     EXPECT_GT(pass.at("share_of_bound").to_number<double>(), 0.0) << names.back();
   }
-  EXPECT_EQ(names, (std::vector<std::string>{"prefill 8", "prefill 70", "denoise", "commit", "commit + denoise", "token"}));
+  EXPECT_EQ(names, (std::vector<std::string>{"prefill 8", "prefill 70", "denoise", "commit", "commit + denoise",
+                                             "token"}));
   EXPECT_EQ(bench.at("canvases").as_array().size(), 4U);
   EXPECT_GT(bench.at("machine").at("read_bytes_per_second").to_number<double>(), 1e8);
   EXPECT_GT(bench.at("peak_rss_bytes").to_number<int64_t>(), 10'000'000);
@@ -295,7 +296,8 @@ TEST(Program, BenchTimesEveryPassAndCompares) {
 }
 
 TEST(Program, BenchTimesSingleOperations) {
-  const auto report = Object(RunProgram({"bench", "--ops", "--only", "gated", "-r", "1", "--format", "int8-32", "--json"}).out);
+  const Ran ran = RunProgram({"bench", "--ops", "--only", "gated", "-r", "1", "--format", "int8-32", "--json"});
+  const auto report = Object(ran.out);
   ASSERT_EQ(report.at("operations").as_array().size(), 1U);
   EXPECT_GT(report.at("operations").at(0).at("int8_operations").to_number<double>(), 1e6);
   const Ran table = RunProgram({"bench", "--ops", "-r", "1", "--clock", "cpu", "-t", "1"});

@@ -1,4 +1,5 @@
-// The cost of passes of the released shape, compared with closed forms worked out by hand from its numbers: 30 layers, 25 of them
+// The cost of passes of the released shape, compared with closed forms worked out by hand from its numbers: 30 layers,
+// 25 of them
 // sliding; width 2816; 16 heads; 128 experts of 704, 8 of them active; 262,144 ids.
 #include "engine/pass_cost.h"
 
@@ -35,7 +36,8 @@ std::vector<PlannedWeight> WeightsOf(const Config& config, BytesEach each, bool 
 TEST(PassCost, DenoisingStepHasThePublishedOperations) {
   const Config config = ReleasedShape();
   const PassCost cost = CostOfPass(config, WeightsOf(config, {}, true), {.canvas = 256});
-  // attention 1110.2 M, dense 535.3 M, active experts 1427.4 M, self-conditioning 17.8 M are in groups; the router 10.8 M is not
+  // attention 1110.2 M, dense 535.3 M, active experts 1427.4 M, self-conditioning 17.8 M are in groups; the router
+  // 10.8 M is not
   EXPECT_NEAR(cost.operations.integers, 2 * 256 * (1110.2 + 535.3 + 1427.4 + 17.8) * 1e6, 1e8);
   const double attention = 4.0 * 16 * 256 * 256 * (25 * 256 + 5 * 2 * 256);
   EXPECT_NEAR(cost.operations.floats, 2 * 256 * (10.8 + 738.2) * 1e6 + attention, 1e8);

@@ -1,5 +1,5 @@
-// Leaving out settled rows: canvases end with passes that computed every row and meet the stop rule; the same bytes whatever the
-// threads, chunks, commits and neighbours; with every row computed the bytes of exact answers.
+// Leaving out settled rows: canvases end with passes that computed every row and meet the stop rule; the same bytes
+// whatever the threads, chunks, commits and neighbours; with every row computed the bytes of exact answers.
 #include <algorithm>
 #include <cstring>
 #include <numeric>
@@ -12,7 +12,8 @@ namespace dgemma::test {
 namespace {
 
 const std::string kStarter = DGEMMA_SOURCE_DIR "/models/starter";
-const std::vector<std::string> kPrompts = {"sort 7 3 9 1 5", "add 48 67", "reverse stone", "json name=ada age=36 city=rome"};
+const std::vector<std::string> kPrompts = {"sort 7 3 9 1 5", "add 48 67", "reverse stone",
+                                           "json name=ada age=36 city=rome"};
 
 std::unique_ptr<Engine> LoadStarter(EngineOptions options = {}) {
   if (options.threads == 0) options.threads = 2;
@@ -46,8 +47,12 @@ struct Shown {
 class Drafts final : public Listener {
  public:
   void OnDraft(const Draft& draft) override {
-    shown.push_back({draft.canvas, draft.step, draft.steps, draft.computed_rows,
-                     {draft.tokens.begin(), draft.tokens.end()}, {draft.entropy.begin(), draft.entropy.end()}});
+    shown.push_back({draft.canvas,
+                     draft.step,
+                     draft.steps,
+                     draft.computed_rows,
+                     {draft.tokens.begin(), draft.tokens.end()},
+                     {draft.entropy.begin(), draft.entropy.end()}});
   }
   bool operator==(const Drafts& other) const {
     return std::equal(shown.begin(), shown.end(), other.shown.begin(), other.shown.end(),
@@ -76,7 +81,7 @@ Drafts Answered(Engine& engine, const Request& request) {
   return drafts;
 }
 
-/// The stop rule, from its definition, on the drafts before and at `last` of one canvas; and that the last passes were full.
+/// The stop rule, from its definition, on the drafts of one canvas up to `last`; and that the last passes were full.
 void ExpectMetByFullPasses(const std::vector<Shown>& shown, size_t last, const GenerateOptions& options) {
   EXPECT_TRUE(shown[last].full()) << "draft " << last;
   if (shown[last].step == options.steps) return;
@@ -230,8 +235,12 @@ TEST(SkipTest, RowsLeftOutAreSeenAsTheyWereComputed) {
       Buffer soft_memory = *loaded.kernels->Allocate(SoftBytes(config));
       for (int64_t i = 0; i < config.canvas * config.width; ++i)
         soft_memory.Floats()[i] = static_cast<float>((i * 31) % 17) - 8.0f;
-      Segment full{SegmentKind::kCanvas, &cache, canvas, cache.end(),
-                   {soft_memory.Floats(), config.canvas, config.width, config.width}, HiddenRows::kAll};
+      Segment full{SegmentKind::kCanvas,
+                   &cache,
+                   canvas,
+                   cache.end(),
+                   {soft_memory.Floats(), config.canvas, config.width, config.width},
+                   HiddenRows::kAll};
       const std::vector<float> scratch = run(full);
       full.store = &store;
       const std::vector<float> expected = run(full);

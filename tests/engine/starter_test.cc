@@ -148,8 +148,8 @@ TEST(StarterAccuracyTest, LeavingOutSettledRowsLosesAtMostOnePoint) {
   }
   const double share = static_cast<double>(skipping.rows) / static_cast<double>(exact.rows);
   std::printf("right %lld exact, %lld skipping; %lld answers equal; %.0f %% of the rows\n",
-              static_cast<long long>(exact.right), static_cast<long long>(skipping.right), static_cast<long long>(equal),
-              100 * share);
+              static_cast<long long>(exact.right), static_cast<long long>(skipping.right),
+              static_cast<long long>(equal), 100 * share);
   EXPECT_GE(100 * skipping.right, 100 * exact.right - prompts) << "more than one point lost";
   EXPECT_LT(share, 0.75);
 }

@@ -40,7 +40,7 @@ int64_t HeldBytes(const CpuHeadScratch& head) {
     return (static_cast<int64_t>(vectors.capacity() * sizeof(vectors.front())) + ...);
   };
   return (head.hidden.rows * head.hidden.stride + head.logits.rows * head.logits.stride) * 4 + head.codes.bytes() +
-         bytes(head.temperature, head.row, head.tile, head.live, head.live_panels, head.live_ids, head.tile_sum,
+         bytes(head.temperature, head.row, head.tile, head.live, head.live_union, head.live_ids, head.tile_sum,
                head.reference, head.order, head.mass_before, head.mass_wanted);
 }
 

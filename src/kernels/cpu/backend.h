@@ -135,8 +135,8 @@ class CpuKernels final : public Kernels {
   /// Values of e up to this count for nothing in the soft embedding; what they add to running.dropped is bounded.
   float MassThreshold(const float* e, int64_t count, SweepRow& running) const;
   void SweepProbabilities(CpuHeadScratch& state, int64_t first_id, int64_t ids, int64_t row) const;
-  /// Fills state.live_panels for the row block that begins at `first_row`.
-  void FindLivePanels(CpuHeadScratch& state, int64_t first_row) const;
+  /// Fills state.live_union for the row block that begins at `first_row`.
+  void FindLiveUnion(CpuHeadScratch& state, int64_t first_row) const;
   void SweepEmbeddings(CpuHeadScratch& state, int64_t first_id, int64_t ids, Matrix soft);
   void AddSoftBlock(const CpuHeadScratch& state, int64_t id, int64_t ids, const SoftBlock& block, Matrix soft,
                     float* scratch) const;

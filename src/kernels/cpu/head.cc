@@ -117,7 +117,7 @@ void CpuKernels::AddSoftBlock(const CpuHeadScratch& state, int64_t id, int64_t i
   if (live_rows + few_rows == 0) return;
   float* embeddings = scratch;  // panels of 16 columns [256 ids][16]
   if (state.embedding.format.grouped()) {
-    const uint16_t needed = state.live_panels[static_cast<size_t>(block.row / kRowBlock * kSweepParts + part)];
+    const LiveIds& needed = state.live_union[static_cast<size_t>(block.row / kRowBlock * kSweepParts + part)];
     WidenGrouped(state.embedding, {id, ids, block.col, block.cols}, needed, embeddings);
   } else {
     const PanelFormat format = state.embedding.panel_format();
@@ -169,18 +169,18 @@ void CpuKernels::AddSoftBlock(const CpuHeadScratch& state, int64_t id, int64_t i
   }
 }
 
-void CpuKernels::FindLivePanels(CpuHeadScratch& state, int64_t first_row) const {
+void CpuKernels::FindLiveUnion(CpuHeadScratch& state, int64_t first_row) const {
   for (int64_t part = 0; part < kSweepParts; ++part) {
-    uint16_t& panels = state.live_panels[static_cast<size_t>(first_row / kRowBlock * kSweepParts + part)];
-    panels = 0;
-    for (int64_t row = first_row; row < std::min(state.rows, first_row + kRowBlock) && panels != 0xFFFF; ++row) {
+    LiveIds& ids = state.live_union[static_cast<size_t>(first_row / kRowBlock * kSweepParts + part)];
+    ids.reset();
+    for (int64_t row = first_row; row < std::min(state.rows, first_row + kRowBlock); ++row) {
       const int64_t place = row * kSweepParts + part;
       const int32_t count = state.live[static_cast<size_t>(place)];
-      if (count >= kFewIds) panels = 0xFFFF;
-      for (int32_t i = 0; i < count && panels != 0xFFFF; ++i) {
-        const int id = state.live_ids[static_cast<size_t>(place * kFewIds + i)];
-        panels = static_cast<uint16_t>(panels | 1 << id / kPanel);
+      if (count >= kFewIds) {
+        ids.set();
+        break;
       }
+      for (int32_t i = 0; i < count; ++i) ids.set(state.live_ids[static_cast<size_t>(place * kFewIds + i)]);
     }
   }
 }
@@ -189,7 +189,7 @@ void CpuKernels::SweepEmbeddings(CpuHeadScratch& state, int64_t first_id, int64_
   const int64_t blocks = Blocks(state.rows, kRowBlock), columns = Blocks(soft.cols, kColumnBlock);
   const int64_t thread_floats = SoftFloats(state.rows);
   float* scratch = threads_.Floats(thread_floats * pool_.threads());
-  for (int64_t row = 0; row < state.rows; row += kRowBlock) FindLivePanels(state, row);
+  for (int64_t row = 0; row < state.rows; row += kRowBlock) FindLiveUnion(state, row);
   auto add = [&](int64_t task, int thread) {
     SoftBlock block{task % blocks * kRowBlock, 0, task / blocks * kColumnBlock, 0};
     block.rows = std::min(kRowBlock, state.rows - block.row);

@@ -27,7 +27,7 @@ void CpuHeadScratch::Begin(int64_t row_count, const Weight& embedding_table) {
   row.assign(count, SweepRow());
   tile.resize(count * static_cast<size_t>(kSweepTiles));
   live.resize(count * static_cast<size_t>(kSweepParts));
-  live_panels.resize(static_cast<size_t>((rows + kRowBlock - 1) / kRowBlock * kSweepParts));
+  live_union.resize(static_cast<size_t>((rows + kRowBlock - 1) / kRowBlock * kSweepParts));
   live_ids.resize(live.size() * static_cast<size_t>(kFewIds));
   tile_sum.resize(count * static_cast<size_t>(Tiles()));
   reference.resize(count * static_cast<size_t>(Steps()));
@@ -40,7 +40,7 @@ int64_t CpuHeadScratch::Bytes(int64_t rows, int64_t width, int64_t vocab, bool g
                        kSweepParts * (static_cast<int64_t>(sizeof(int32_t)) + kFewIds) +
                        3 * static_cast<int64_t>(sizeof(double));
   return (rows * floats + (grouped ? CodeFloats(rows, width) : 0)) * static_cast<int64_t>(sizeof(float)) +
-         rows * records + (rows + kRowBlock - 1) / kRowBlock * kSweepParts * static_cast<int64_t>(sizeof(uint16_t));
+         rows * records + (rows + kRowBlock - 1) / kRowBlock * kSweepParts * static_cast<int64_t>(sizeof(LiveIds));
 }
 
 }  // namespace dgemma

@@ -56,7 +56,7 @@ struct CpuHeadScratch final : HeadScratch {
   std::vector<SweepRow> row;       // [R]
   std::vector<LogitStats> tile;    // [R, kSweepTiles] of the current step
   std::vector<int32_t> live;       // [R, kSweepParts]: how many ids of a part count for the soft embedding
-  std::vector<uint16_t> live_panels;  // [row blocks, kSweepParts]: bit p: some row of the block needs ids 16 p to 16 p + 15
+  std::vector<LiveIds> live_union;   // [row blocks, kSweepParts]: ids that some row of the block needs
   std::vector<uint8_t> live_ids;   // [R, kSweepParts, kFewIds]: which, where they are few
   std::vector<float> tile_sum;     // [R, V / kTileIds] of exp(l - reference)
   std::vector<float> reference;    // [R, V / kSweepIds]: the running maximum at every step

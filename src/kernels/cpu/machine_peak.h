@@ -1,4 +1,4 @@
-// Measures what this machine can do at most: float32 multiply-adds, int8 dot products and sequential reads. `dgemma bench` and bench/op_bench print
+// Measures what this machine can do at most: float32 multiply-adds, int8 dot products and sequential reads. `dgemma bench` print
 // every figure as a share of these. Takes about half a second.
 #pragma once
 

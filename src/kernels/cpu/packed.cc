@@ -86,7 +86,7 @@ float HalfAt(const std::byte* from) {
 
 }  // namespace
 
-void WidenGrouped(const PackedMatrix& matrix, const MatrixBlock& block, uint16_t needed, float* out) {
+void WidenGrouped(const PackedMatrix& matrix, const MatrixBlock& block, const LiveIds& needed, float* out) {
   const WeightFormat& format = matrix.format;
   const int64_t groups = GroupCount(format, matrix.in);
   const int64_t out_panel = (block.rows + kPanel - 1) / kPanel * kPanel * kPanel;
@@ -94,7 +94,11 @@ void WidenGrouped(const PackedMatrix& matrix, const MatrixBlock& block, uint16_t
   const bool int4 = format.kind == WeightKind::kInt4;
   const int64_t half = format.group / 8;  // quads of an int4 group whose codes are low halves
   for (int64_t begin = 0; begin < block.rows; begin += kPanel) {
-    if ((needed >> (begin / kPanel) & 1) == 0) continue;
+    uint32_t lanes = 0;
+    for (int64_t lane = 0; lane < kPanel; ++lane) {
+      if (needed[static_cast<size_t>(begin + lane)]) lanes |= 1u << lane;
+    }
+    if (lanes == 0) continue;
     const std::byte* panel = matrix.Panel((block.row + begin) / kPanel);
     const std::byte* codes = panel + PanelScaleBytes(format, matrix.in);
     float scale[kPanel] = {}, shift[kPanel] = {};
@@ -116,6 +120,7 @@ void WidenGrouped(const PackedMatrix& matrix, const MatrixBlock& block, uint16_t
       }
       float* to = out + (k - block.col) / kPanel * out_panel + begin * kPanel;
       for (int64_t lane = 0; lane < kPanel; ++lane) {
+        if ((lanes >> lane & 1) == 0) continue;
         uint32_t words[4];
         for (int64_t q = 0; q < 4; ++q) {
           std::memcpy(&words[q], quads[q] + lane * 4, 4);

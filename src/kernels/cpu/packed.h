@@ -4,6 +4,8 @@
 //   groups    [count][out / 16] panels of tensor/panels.h, which may be a mapped file
 #pragma once
 
+#include <bitset>
+
 #include "base/thread_pool.h"
 #include "kernels/cpu/simd.h"
 #include "tensor/matrix.h"
@@ -42,9 +44,12 @@ struct MatrixBlock {
   int64_t cols;
 };
 
-/// A block of a grouped matrix as float32 panels of 16 columns [cols / 16][rows rounded up to 16][16]. Only rows 16 p to 16 p + 15
-/// of the block with bit p of `needed` are written.
-void WidenGrouped(const PackedMatrix& matrix, const MatrixBlock& block, uint16_t needed, float* out);
+/// Which of 256 consecutive rows.
+using LiveIds = std::bitset<256>;
+
+/// A block of a grouped matrix as float32 panels of 16 columns [cols / 16][rows rounded up to 16][16]. Only rows of the block that
+/// are in `needed` are written.
+void WidenGrouped(const PackedMatrix& matrix, const MatrixBlock& block, const LiveIds& needed, float* out);
 /// Row `row` of a matrix: out[i] = value(row, i) * scale.
 void ReadPackedRow(const PackedMatrix& matrix, int64_t row, float scale, float* out);
 
