@@ -17,7 +17,6 @@
 
 #include "base/thread_pool.h"
 #include "base/try.h"
-#include "embedded_model.h"
 #include "engine/loaded_model.h"
 #include "files/messages.h"
 #include "model/convert.h"
@@ -49,13 +48,6 @@ struct ConvertArguments {
   int threads = 0;
 };
 
-Result<CheckpointFiles> OpenSource(const std::string& in) {
-  if (in != "embedded") return OpenModel(in);
-  std::vector<Blob> blobs;
-  for (const MemoryFile& file : EmbeddedModelFiles()) blobs.push_back(StaticBlob(std::string(file.name), file.bytes));
-  return CheckpointFromMemory(std::move(blobs));
-}
-
 bool NamesGguf(const std::string& path) { return std::filesystem::path(path).extension() == ".gguf"; }
 
 /// The last part of a path without an extension: "models/starter/" and "starter.gguf" are both "starter".
@@ -78,7 +70,7 @@ Result<void> CheckTarget(const ConvertArguments& arguments) {
 
 Result<std::vector<TensorOutcome>> Convert(Program& program, const ConvertArguments& arguments) {
   DG_CHECK_OK(CheckTarget(arguments));
-  DG_TRY(const CheckpointFiles files, OpenSource(arguments.in));
+  DG_TRY(const CheckpointFiles files, OpenModelFiles(arguments.in));
   DG_TRY(const Config config, At(arguments.in, ReadConfig(files)));
   ProgressLine line(program);
   std::stop_source stop;
