@@ -28,7 +28,7 @@ constexpr const char* kTexts[] = {"tokenizer.json", "tokenizer_config.json", "ge
 /// Vectors, scalars and the router: small, and llama.cpp expects them so.
 bool StaysF32(const TensorSpec& spec) {
   return spec.role == TensorRole::kNorm || spec.role == TensorRole::kScalar ||
-         spec.name.ends_with(".router.proj.weight");
+         spec.role == TensorRole::kRouter;
 }
 
 /// The one type of a stored tensor; nothing for panels, codes with scales, and runs of several types.
@@ -127,18 +127,6 @@ Result<void> PutAllMetadata(const CheckpointFiles& files, const Config& config, 
   return PutTokenizer(texts, config, metadata);
 }
 
-/// The texts of a model folder, into `folder`.
-Result<void> SaveTexts(const CheckpointFiles& files, const std::filesystem::path& folder) {
-  for (const char* name : kTexts) {
-    DG_TRY(std::string text, TextOrNothing(files, name));
-    if (!text.empty() && name == std::string_view("config.json")) {
-      DG_TRY(text, At(name, WithoutQuantMethod(std::move(text))));
-    }
-    if (!text.empty()) DG_CHECK_OK(SaveFile(folder / name, AsBytes(text)));
-  }
-  return {};
-}
-
 /// A new folder that takes its place when it is complete; removed when it never is.
 class NewFolder {
  public:
@@ -176,6 +164,17 @@ class NewFolder {
 };
 
 }  // namespace
+
+Result<void> SaveTexts(const CheckpointFiles& files, const std::filesystem::path& folder) {
+  for (const char* name : kTexts) {
+    DG_TRY(std::string text, TextOrNothing(files, name));
+    if (!text.empty() && name == std::string_view("config.json")) {
+      DG_TRY(text, At(name, WithoutQuantMethod(std::move(text))));
+    }
+    if (!text.empty()) DG_CHECK_OK(SaveFile(folder / name, AsBytes(text)));
+  }
+  return {};
+}
 
 DType GgufTypeFor(const TensorSpec& spec, DType wanted) {
   if (StaysF32(spec)) return DType::kF32;

@@ -51,6 +51,10 @@ Result<std::vector<TensorOutcome>> SaveGguf(const CheckpointFiles& files, const 
                                             const std::filesystem::path& target, const ConvertOptions& options,
                                             ThreadPool& pool);
 
+/// Writes the texts of a model folder into `folder`, each atomically: config.json without what it says of quantised files, the tokenizer,
+/// generation_config.json; those that the checkpoint has.
+Result<void> SaveTexts(const CheckpointFiles& files, const std::filesystem::path& folder);
+
 /// Writes a model folder: model.safetensors with every tensor, and the texts. A new folder appears complete or not at
 /// all; in an existing one files are replaced one by one, weights first. kInvalidArgument for a block type, which such
 /// folders cannot hold; tensors that have one become F32 unless a type is asked for.

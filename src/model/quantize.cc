@@ -9,10 +9,9 @@
 
 #include "base/thread_pool.h"
 #include "base/try.h"
-#include "files/atomic_file.h"
 #include "files/messages.h"
 #include "files/safetensors_writer.h"
-#include "model/quantized_names.h"
+#include "model/convert.h"
 #include "tensor/panels.h"
 
 namespace dgemma {
@@ -136,19 +135,6 @@ int64_t BytesOf(const Job& job) {
   return s.count * s.rows * s.cols * static_cast<int64_t>(sizeof(float));
 }
 
-Result<void> CopyTexts(const CheckpointFiles& files, const std::filesystem::path& folder) {
-  for (const char* name : {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"}) {
-    auto text = files.Text(name);
-    if (!text && text.error().code == StatusCode::kNotFound) continue;
-    if (text && name == std::string_view("config.json")) text = At(name, WithoutQuantMethod(*std::move(text)));
-    if (!text) return std::unexpected(text.error());
-    DG_TRY(AtomicFile file, AtomicFile::Create(folder / name));
-    DG_CHECK_OK(file.Write(AsBytes(*text)));
-    DG_CHECK_OK(file.Commit());
-  }
-  return {};
-}
-
 }  // namespace
 
 Result<Recipe> ParseRecipe(std::string_view name) {
@@ -202,7 +188,7 @@ Result<std::vector<QuantizedTensor>> WriteQuantized(const CheckpointFiles& files
   std::error_code error;
   std::filesystem::create_directories(folder, error);
   if (error) return Fail(StatusCode::kIo, fmt::format("{}: {}", folder.string(), error.message()));
-  DG_CHECK_OK(CopyTexts(files, folder));
+  DG_CHECK_OK(SaveTexts(files, folder));
 
   Quantizer quantizer(options, total);
   std::vector<QuantizedTensor> reports;

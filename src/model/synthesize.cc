@@ -149,9 +149,7 @@ Result<void> WriteSynthetic(std::string_view shape, const std::filesystem::path&
   std::map<std::string, std::string> all_texts = texts;
   all_texts["config.json"] = config_text;
   for (const auto& [name, text] : all_texts) {
-    DG_TRY(AtomicFile file, AtomicFile::Create(folder / name));
-    DG_CHECK_OK(file.Write(AsBytes(text)));
-    DG_CHECK_OK(file.Commit());
+    DG_CHECK_OK(SaveFile(folder / name, AsBytes(text)));
   }
 
   ThreadPool pool(options.threads);
