@@ -79,7 +79,24 @@ bool IsVector(TensorRole role) { return role == TensorRole::kNorm || role == Ten
 
 }  // namespace
 
-std::vector<PlannedWeight> PlanWeights(const CheckpointFiles& files, const Config& config, const Kernels& kernels) {
+std::vector<NamedWeight> NameWeights(const Config& config, Weights& weights) {
+  weights.layers.resize(config.layers.size());
+  const auto fields = Fields(weights);
+  std::vector<NamedWeight> named;
+  for (TensorSpec& spec : ListTensors(config)) {
+    if (spec.role == TensorRole::kVision || spec.role == TensorRole::kScalar) continue;
+    named.push_back({spec, std::get<Weight*>(fields.at(spec.name))});
+  }
+  return named;
+}
+
+WeightFormat ComputeFormat(const TensorSpec& spec, const StoredTensor& stored) {
+  const WeightFormat format = NaturalFormat(stored);
+  return spec.role == TensorRole::kRouter && format == kBfloat16Weights ? kFloat32Weights : format;
+}
+
+std::vector<PlannedWeight> PlanWeights(const CheckpointFiles& files, const Config& config, const Kernels& kernels,
+                                       const FormatChoice& format) {
   std::vector<PlannedWeight> weights;
   for (TensorSpec& spec : ListTensors(config)) {
     if (spec.role == TensorRole::kVision || spec.role == TensorRole::kScalar) continue;
@@ -89,7 +106,7 @@ std::vector<PlannedWeight> PlanWeights(const CheckpointFiles& files, const Confi
     if (IsVector(spec.role)) {
       weight.bytes = stored->cols * static_cast<int64_t>(sizeof(float));
     } else {
-      weight.format = NaturalFormat(*stored);
+      weight.format = format(spec, *stored);
       weight.bytes = kernels.PackedBytes(weight.format, stored->count, stored->rows, stored->cols);
     }
     weight.spec = std::move(spec);
@@ -116,7 +133,7 @@ std::string FormatNames(std::span<const PlannedWeight> weights) {
 }
 
 Result<Weights> LoadWeights(const CheckpointFiles& files, const Config& config, Kernels& kernels,
-                            const LoadProgress& progress) {
+                            const LoadProgress& progress, const FormatChoice& format) {
   Weights weights;
   weights.layers.resize(config.layers.size());
   const auto fields = Fields(weights);
@@ -134,7 +151,7 @@ Result<Weights> LoadWeights(const CheckpointFiles& files, const Config& config, 
     }
     Weight& weight = *std::get<Weight*>(field->second);
     DG_TRY(weight, At(spec.name,
-                      IsVector(spec.role) ? kernels.PackVector(stored) : kernels.Pack(stored, NaturalFormat(stored))));
+                      IsVector(spec.role) ? kernels.PackVector(stored) : kernels.Pack(stored, format(spec, stored))));
     // The packed copy is what is used from here on; panels are used where they lie.
     if (!stored.packed()) Release(files, stored);
     done += weight.buffer.bytes;

@@ -35,12 +35,28 @@ struct Weights {
   MlpWeights self_conditioning;
 };
 
+/// A tensor of the list and the weight that holds it.
+struct NamedWeight {
+  TensorSpec spec;
+  Weight* weight;
+};
+
+/// Every packed weight in the order of the list (tensor_list.h); layer scalars and vision tensors are not among them.
+std::vector<NamedWeight> NameWeights(const Config& config, Weights& weights);
+
+/// Chooses the format that a matrix is packed in.
+using FormatChoice = std::function<WeightFormat(const TensorSpec& spec, const StoredTensor& stored)>;
+
 /// Called with bytes packed so far and in total.
 using LoadProgress = std::function<void(int64_t done_bytes, int64_t total_bytes)>;
 
+/// The format that a matrix computes in: NaturalFormat, but float32 for a router in bfloat16. Its few values are no work, and
+/// activations rounded to bfloat16 (kernels.h) would choose another expert where two are nearly level.
+WeightFormat ComputeFormat(const TensorSpec& spec, const StoredTensor& stored);
+
 /// Packs every text tensor of a checkpoint that CheckTensors accepted; vision tensors are left in the file.
 Result<Weights> LoadWeights(const CheckpointFiles& files, const Config& config, Kernels& kernels,
-                            const LoadProgress& progress);
+                            const LoadProgress& progress, const FormatChoice& format = ComputeFormat);
 
 /// A tensor as LoadWeights will hold it.
 struct PlannedWeight {
@@ -50,7 +66,8 @@ struct PlannedWeight {
 };
 
 /// Every tensor that LoadWeights will hold; those that a checkpoint lacks are left out (CheckTensors refuses it).
-std::vector<PlannedWeight> PlanWeights(const CheckpointFiles& files, const Config& config, const Kernels& kernels);
+std::vector<PlannedWeight> PlanWeights(const CheckpointFiles& files, const Config& config, const Kernels& kernels,
+                                       const FormatChoice& format = ComputeFormat);
 
 /// Their bytes together.
 int64_t PlannedWeightBytes(std::span<const PlannedWeight> weights);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pathlib
 from typing import Any
 
@@ -40,7 +41,27 @@ def record_training(model: Any, folder: pathlib.Path, seed: int) -> None:
     record.put_all(prompt_length=torch.tensor([PROMPT]), canvas_index=torch.tensor([CANVAS_INDEX]))
     record.put_all(ar_loss=ar_loss[None], diffusion_loss=diffusion_loss[None])
     stored = set(safe_open(str(folder.parent / "model.safetensors"), "pt").keys())
-    for name, weight in model.named_parameters(remove_duplicate=False):
-        if weight.grad is not None and name in stored:
-            record.put(f"grad.{name}", weight.grad)
+    gradients = {
+        name: weight.grad.clone()
+        for name, weight in model.named_parameters(remove_duplicate=False)
+        if weight.grad is not None and name in stored
+    }
+    widened = gradients_in_float64(model, clean, noisy, first, begin)
+    for name, gradient in gradients.items():
+        record.put(f"grad.{name}", gradient)
+        record.put(f"rounding.{name}", (gradient.double() - widened[name]).abs().max().float()[None])
     record.save(folder / "training.safetensors")
+
+
+def gradients_in_float64(model: Any, clean: Any, noisy: Any, first: Any, begin: int) -> dict[str, Any]:
+    """The same gradients with the model in float64: how far they part is what float32 arithmetic does to them."""
+    wide = copy.deepcopy(model).double()
+    wide.zero_grad()
+    canvas = wide.config.canvas_length
+    output = encode(wide, clean, empty_cache(wide))
+    ar_loss = F.cross_entropy(next_token_logits(wide, output.last_hidden_state)[0, :-1], clean[0, 1:])
+    cache = empty_cache(wide)
+    encode(wide, clean[:, :begin], cache)
+    second = decode(wide, noisy, cache, signal=first.double())
+    (ar_loss + F.cross_entropy(second[0], clean[0, begin : begin + canvas])).backward()
+    return {name: weight.grad for name, weight in wide.named_parameters(remove_duplicate=False) if weight.grad is not None}

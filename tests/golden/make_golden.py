@@ -35,7 +35,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 # bfloat16 checkpoint computed in float32 (golden-f32) tests the same arithmetic.
 LEFT_OUT = re.compile(
     r"fivetoone-f32/.*|alternating-bf16/golden-f32/.*|fivetoone-bf16/golden[^/]*/(sampler|image)\..*"
-    r"|.*/golden-sdpa/(?!encoder\.|decoder\.).*|fivetoone-bf16/golden-sdpa/.*|.*/training\..*"
+    r"|.*/golden-sdpa/(?!encoder\.|decoder\.).*|fivetoone-bf16/golden-sdpa/.*"
 )
 _STAGES = r"(first\.|second\.)?layer\.\d+\.(?!router\.[12]).*"
 LEFT_OUT_TENSORS = tuple(

@@ -8,6 +8,8 @@
 #include <stdexcept>
 
 #include "engine/replay.h"
+#include "files/temp_folder.h"
+#include "model/convert.h"
 
 namespace dgemma::test {
 namespace {
@@ -75,6 +77,21 @@ TestModel TestModel::Load(const std::string& folder, TestBackend backend, int th
                                                        : Backend::kReference;
   const CheckpointFiles files = Value(OpenCheckpoint(folder));
   return {Value(LoadModel(files, Value(ReadConfig(files)), options))};
+}
+
+TestModel TestModel::LoadWidened(const std::string& folder, TestBackend backend) {
+  const CheckpointFiles files = Value(OpenCheckpoint(folder));
+  const TempFolder widened;
+  ConvertOptions options;
+  options.type = DType::kF32;
+  ThreadPool pool(1);
+  Value(SaveFolder(files, Value(ReadConfig(files)), widened.path() / "model", options, pool));
+  return Load((widened.path() / "model").string(), backend);
+}
+
+TestModel TestModel::Load(const RecordedCase& c) {
+  const std::string folder = GoldenRoot() + "/" + c.model;
+  return c.recording == "golden-f32" ? LoadWidened(folder, c.backend) : Load(folder, c.backend);
 }
 
 void ExpectClose(const std::vector<float>& actual, const std::vector<float>& expected, const ErrorBound& bound,

@@ -46,6 +46,10 @@ std::string CaseName(const testing::TestParamInfo<RecordedCase>& info);
 /// A loaded model with its kernels; the folder may be a golden one or models/starter. Throws when it cannot be loaded.
 struct TestModel : LoadedModel {
   static TestModel Load(const std::string& folder, TestBackend backend, int threads = 2);
+  /// The same with every tensor widened to float32 first, as Transformers loads a checkpoint that it shall compute in float32.
+  static TestModel LoadWidened(const std::string& folder, TestBackend backend);
+  /// The checkpoint of a case, widened where its recording was computed in float32.
+  static TestModel Load(const RecordedCase& c);
   const Config& config() const { return model->config; }
 };
 
