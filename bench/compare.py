@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Run `dgemma bench` and Transformers in turns on one checkpoint and print a table of their ratio.
 
-    python3 bench/compare.py MODEL --dgemma build/dgemma [--dtype bfloat16] [--rounds 3] [--steps 16] [--json FILE]
+    python3 bench/compare.py MODEL --dgemma build/release/bin/dgemma [--dtype bfloat16] [--rounds 3] [--steps 16] [--json FILE]
 
 The two take turns so that a slow minute of the machine hits both. The least time of each over all rounds is compared;
 the spread (largest over least) is printed beside it, and a ratio within 15 % of 1 is called a tie. The interpreter that
@@ -87,6 +87,7 @@ def table(ours: list[Run], theirs: list[Run]) -> str:
         f"memory that dgemma plans: {last['plan_bytes'] / 2**20:.1f} MiB",
         f"as dgemma measures the machine: reads {machine_rates['read_bytes_per_second'] / 1e9:.1f} GB/s, "
         f"{machine_rates['int8_operations_per_second'] / 1e9:.0f} GOP/s int8, "
+        f"{machine_rates['bfloat16_operations_per_second'] / 1e9:.0f} GFLOP/s bfloat16, "
         f"{machine_rates['float32_operations_per_second'] / 1e9:.0f} GFLOP/s float32",
     ]
     for entry in last["passes"]:

@@ -26,7 +26,7 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BLOCK_TYPES = ("q8_0", "q6_k", "q5_k", "q4_k", "q4_0", "iq4_xs")
-FORMATS = ("int8", "int8-32", "int4", "int4-32-min", "int4-32") + BLOCK_TYPES
+FORMATS = ("bfloat16", "int8", "int8-32", "int4", "int4-32-min", "int4-32") + BLOCK_TYPES
 
 
 def read_safetensors(path: pathlib.Path) -> dict[str, tuple[str, list[int], bytes]]:
@@ -105,11 +105,14 @@ def main() -> None:
         folder = pathlib.Path(name)
         exact_rows, exact_answers = [], []
         for format_name in ["float32"] + arguments.formats.split(","):
-            model = str(ROOT / "models/starter")
-            if format_name in BLOCK_TYPES:
+            model = str(ROOT / "models/starter")  # bfloat16 as it is
+            if format_name == "float32":
+                model = str(folder / format_name)
+                subprocess.run([arguments.dgemma, "convert", ROOT / "models/starter", model, "--type", "f32", "-q"], check=True, capture_output=True)
+            elif format_name in BLOCK_TYPES:
                 model = str(folder / f"{format_name}.gguf")
                 subprocess.run([arguments.dgemma, "convert", ROOT / "models/starter", model, "--type", format_name, "-q"], check=True, capture_output=True)
-            elif format_name != "float32":
+            elif format_name != "bfloat16":
                 model = str(folder / format_name)
                 subprocess.run([arguments.dgemma, "quantize", ROOT / "models/starter", model, format_name, "-q"], check=True, capture_output=True)
             found = distributions(arguments.dgemma, model, folder)

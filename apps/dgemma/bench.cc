@@ -149,11 +149,11 @@ void AddBench(CLI::App& app, Program& program) {
   verb->footer(
       "Examples:\n  dgemma bench\n  dgemma bench DIR -t 8 --json > before.json\n  dgemma bench --compare before.json "
       "after.json\n  dgemma bench DIR --compare OTHER-DIR\n  dgemma bench DIR --ops --only experts\n"
+      "\n"
       "Every pass is run for about two seconds, three times at least unless it takes seconds; steps are forced (no "
-      "early "
-      "stop).");
+      "early stop).");
   auto arguments = std::make_shared<BenchArguments>();
-  verb->add_option("model", arguments->source.model, "the model's folder; without it the embedded model")
+  verb->add_option("model", arguments->source.model, "a model folder or a GGUF file; without it the embedded model")
       ->check(NotEmpty)
       ->type_name("MODEL");
   verb->add_option("--compare", arguments->compared, "a model or a report (.json) to compare with, or two of them")

@@ -3,13 +3,13 @@
 
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
-#include <boost/json/serialize.hpp>
 
 #include "base/try.h"
 #include "bench_report.h"
 #include "files/json.h"
 #include "files/mapped_file.h"
 #include "files/messages.h"
+#include "json_text.h"
 #include "model/json_fields.h"
 
 namespace dgemma {
@@ -35,6 +35,7 @@ boost::json::object PassJson(const PassFigures& pass, const MachineRates& machin
           {"cache_bytes", cost.cache_bytes},
           {"int8_operations", cost.operations.integers},
           {"float32_operations", cost.operations.floats},
+          {"bfloat16_operations", cost.operations.bf16},
           {"dense_soft_embedding_operations", cost.soft.floats},
           {"bound_ms", 1e3 * LeastSeconds(cost, machine)},
           {"share_of_reads", cost.Bytes() / seconds / machine.bytes},
@@ -55,6 +56,7 @@ PassFigures ReadPass(JsonFields fields) {
   pass.cost.cache_bytes = fields.Real("cache_bytes", kAmount, {});
   pass.cost.operations.integers = fields.Real("int8_operations", kAmount, {});
   pass.cost.operations.floats = fields.Real("float32_operations", kAmount, {});
+  pass.cost.operations.bf16 = fields.Real("bfloat16_operations", kAmount, {});
   pass.cost.soft.floats = fields.Real("dense_soft_embedding_operations", kAmount, {});
   return pass;
 }
@@ -75,10 +77,12 @@ Result<BenchReport> ParseReport(const std::string& text) {
   report.plan_bytes = fields.Int("plan_bytes", kCount, {});
   report.peak_bytes = fields.Int("peak_rss_bytes", kCount, 0);
   JsonFields machine = fields.Section("machine");
-  report.machine = {machine.Text("target", ""), static_cast<int>(machine.Int("threads", {1, 1024}, {})),
+  report.machine = {machine.Text("target", ""),
+                    static_cast<int>(machine.Int("threads", {1, 1024}, {})),
                     machine.Real("read_bytes_per_second", kPositive, {}),
                     machine.Real("int8_operations_per_second", kPositive, {}),
-                    machine.Real("float32_operations_per_second", kPositive, {})};
+                    machine.Real("float32_operations_per_second", kPositive, {}),
+                    machine.Real("bfloat16_operations_per_second", kPositive, {})};
   const boost::json::value* passes = value.as_object().if_contains("passes");
   if (passes == nullptr || !passes->is_array()) fields.Refuse("passes", "must be a list");
   if (failure) return std::unexpected(*failure);
@@ -95,7 +99,8 @@ boost::json::object MachineJson(const MachineRates& machine) {
           {"threads", machine.threads},
           {"read_bytes_per_second", machine.bytes},
           {"int8_operations_per_second", machine.integers},
-          {"float32_operations_per_second", machine.floats}};
+          {"float32_operations_per_second", machine.floats},
+          {"bfloat16_operations_per_second", machine.bf16}};
 }
 
 std::string ReportJson(const BenchReport& report) {
@@ -117,7 +122,7 @@ std::string ReportJson(const BenchReport& report) {
                              {"canvases", std::move(paces)},
                              {"plan_bytes", report.plan_bytes}};
   if (report.peak_bytes > 0) object["peak_rss_bytes"] = report.peak_bytes;
-  return boost::json::serialize(object) + "\n";
+  return JsonText(object) + "\n";
 }
 
 Result<BenchReport> ReadReport(const std::string& path) {
@@ -135,7 +140,7 @@ std::string ComparisonJson(const BenchReport& first, const BenchReport& second) 
                                          {"tie", row.tie()}});
   }
   const boost::json::object object{{"first", first.model}, {"second", second.model}, {"passes", std::move(passes)}};
-  return boost::json::serialize(object) + "\n";
+  return JsonText(object) + "\n";
 }
 
 }  // namespace dgemma

@@ -7,12 +7,12 @@
 #include <algorithm>
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
-#include <boost/json/serialize.hpp>
 #include <functional>
 #include <random>
 
 #include "engine/backend.h"
 #include "engine/guard.h"
+#include "json_text.h"
 #include "kernels/host_memory.h"
 #include "model/kv_cache.h"
 #include "tensor/panels.h"
@@ -64,7 +64,8 @@ StoredTensor RandomPanels(const WeightFormat& format, int64_t count, int64_t out
 
 Operations Product(const Weight& w, int64_t rows) {
   const double operations = 2.0 * static_cast<double>(rows * w.out) * static_cast<double>(w.in);
-  return w.format.grouped() ? Operations{operations, 0} : Operations{0, operations};
+  if (w.format.grouped()) return {.integers = operations};
+  return w.format.kind == WeightKind::kBf16 ? Operations{.bf16 = operations} : Operations{.floats = operations};
 }
 
 class OpTimer {
@@ -279,7 +280,8 @@ std::string OpsTable(const std::vector<OpTiming>& timings, const MachineRates& m
   TextTable table({"operation", "least ms", "median ms", "GOP/s", "of bound"});
   for (const OpTiming& timing : timings) {
     const double seconds = timing.least_ms / 1e3;
-    const double rate = (timing.operations.integers + timing.operations.floats) / seconds / 1e9;
+    const double rate =
+        (timing.operations.integers + timing.operations.floats + timing.operations.bf16) / seconds / 1e9;
     table.Add({timing.name, fmt::format("{:.3f}", timing.least_ms), fmt::format("{:.3f}", timing.median_ms),
                fmt::format("{:.1f}", rate),
                fmt::format("{:.1f} %", 100 * SecondsAtPeak(timing.operations, machine) / seconds)});
@@ -295,10 +297,11 @@ std::string OpsJson(const std::vector<OpTiming>& timings, const MachineRates& ma
                                              {"median_ms", timing.median_ms},
                                              {"int8_operations", timing.operations.integers},
                                              {"float32_operations", timing.operations.floats},
+                                             {"bfloat16_operations", timing.operations.bf16},
                                              {"bound_ms", 1e3 * SecondsAtPeak(timing.operations, machine)}});
   }
   const boost::json::object object{{"machine", MachineJson(machine)}, {"operations", std::move(operations)}};
-  return boost::json::serialize(object) + "\n";
+  return JsonText(object) + "\n";
 }
 
 }  // namespace dgemma

@@ -24,14 +24,14 @@ std::string Percent(double share) { return fmt::format("{:.0f} %", 100 * share);
 std::string Billions(double operations) { return operations > 0 ? fmt::format("{:.4g}", operations / 1e9) : "-"; }
 
 TextTable PassTable(const BenchReport& report) {
-  TextTable table({"pass", "least ms", "median ms", "read", "int8 GOP", "f32 GFLOP", "GB/s", "of reads", "of peak",
-                   "of bound", "tok/s"});
+  TextTable table({"pass", "least ms", "median ms", "read", "int8 GOP", "bf16 GFLOP", "f32 GFLOP", "GB/s", "of reads",
+                   "of peak", "of bound", "tok/s"});
   for (const PassFigures& pass : report.passes) {
     const double seconds = pass.least_ms / 1e3;
     const Operations& operations = pass.cost.operations;
     table.Add({pass.name, fmt::format("{:.2f}", pass.least_ms), fmt::format("{:.2f}", pass.median_ms),
-               BytesText(std::llround(pass.cost.Bytes())), Billions(operations.integers), Billions(operations.floats),
-               fmt::format("{:.1f}", pass.cost.Bytes() / seconds / 1e9),
+               BytesText(std::llround(pass.cost.Bytes())), Billions(operations.integers), Billions(operations.bf16),
+               Billions(operations.floats), fmt::format("{:.1f}", pass.cost.Bytes() / seconds / 1e9),
                Percent(pass.cost.Bytes() / seconds / report.machine.bytes),
                Percent(SecondsAtPeak(operations, report.machine) / seconds),
                Percent(LeastSeconds(pass.cost, report.machine) / seconds),
@@ -107,9 +107,11 @@ std::vector<Compared> Compare(const BenchReport& first, const BenchReport& secon
 }
 
 std::string MachineText(const MachineRates& machine) {
-  return fmt::format("this machine: reads {:.1f} GB/s, {:.0f} GOP/s int8, {:.0f} GFLOP/s float32 ({}, {} thread{})",
-                     machine.bytes / 1e9, machine.integers / 1e9, machine.floats / 1e9, PrintableText(machine.target),
-                     machine.threads, machine.threads == 1 ? "" : "s");
+  return fmt::format(
+      "this machine: reads {:.1f} GB/s, {:.0f} GOP/s int8, {:.0f} GFLOP/s bfloat16, {:.0f} GFLOP/s float32 ({}, {} "
+      "thread{})",
+      machine.bytes / 1e9, machine.integers / 1e9, machine.bf16 / 1e9, machine.floats / 1e9,
+      PrintableText(machine.target), machine.threads, machine.threads == 1 ? "" : "s");
 }
 
 std::string ReportTable(const BenchReport& report, TableForm form) {

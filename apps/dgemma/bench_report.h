@@ -49,7 +49,7 @@ std::vector<Pace> PacesOf(const BenchReport& report);
 
 enum class TableForm { kAligned, kMarkdown };
 
-/// "this machine: reads 20.1 GB/s, 840 GOP/s int8, ..."
+/// "this machine: reads 20.1 GB/s, 840 GOP/s int8, 410 GFLOP/s bfloat16, ..."
 std::string MachineText(const MachineRates& machine);
 std::string ReportTable(const BenchReport& report, TableForm form);
 boost::json::object MachineJson(const MachineRates& machine);

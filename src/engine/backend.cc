@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "kernels/cpu/cpu_kernels.h"
+#include "kernels/cpu/cpu_train_kernels.h"
 #include "kernels/cpu/machine_peak.h"
 #include "kernels/ref/ref_kernels.h"
 
@@ -23,6 +24,8 @@ std::unique_ptr<Kernels> MakeKernels(const EngineOptions& options, const Config&
   if (options.backend == Backend::kReferenceBf16) return MakeRefKernels({Rounding::kBfloat16, eps});
   return MakeCpuKernels({ThreadsFor(options.threads), eps});
 }
+
+std::unique_ptr<TrainKernels> MakeTrainKernels(Kernels& kernels) { return MakeCpuTrainKernels(kernels); }
 
 int64_t PlannedScratchBytes(const EngineOptions& options, const Config& config, std::span<const PlannedWeight> weights,
                             int64_t rows, int64_t canvases) {
@@ -42,14 +45,18 @@ int64_t PlannedScratchBytes(const EngineOptions& options, const Config& config, 
   shape.active = config.active_experts;
   shape.expert_width = config.expert_hidden;
   shape.vocab = config.vocab;
-  shape.grouped = std::ranges::any_of(weights, [](const PlannedWeight& weight) { return weight.format.grouped(); });
+  for (const PlannedWeight& weight : weights) {
+    shape.grouped = shape.grouped || weight.format.grouped();
+    shape.bf16 = shape.bf16 || weight.format.kind == WeightKind::kBf16;
+  }
   shape.head_rows = head_rows;
   return CpuScratchBytes(shape, ThreadsFor(options.threads));
 }
 
 MachineRates MeasureMachine(int threads) {
   const MachinePeak peak = MeasureMachinePeak(threads);
-  return {peak.target, peak.threads, peak.read_bytes_per_second, peak.int8_all_threads, peak.flops_all_threads};
+  return {peak.target,           peak.threads,           peak.read_bytes_per_second,
+          peak.int8_all_threads, peak.flops_all_threads, peak.bf16_all_threads};
 }
 
 }  // namespace dgemma

@@ -7,6 +7,7 @@
 #include "dgemma/dgemma.h"
 #include "engine/pass_cost.h"
 #include "kernels/kernels.h"
+#include "kernels/train_kernels.h"
 #include "model/config.h"
 #include "model/weights.h"
 
@@ -16,6 +17,9 @@ namespace dgemma {
 int ThreadsFor(int wish);
 
 std::unique_ptr<Kernels> MakeKernels(const EngineOptions& options, const Config& config);
+
+/// The gradients of a CPU backend's operations; `kernels` must outlive them.
+std::unique_ptr<TrainKernels> MakeTrainKernels(Kernels& kernels);
 
 /// Bytes of the backend's own scratch for passes of `rows` rows with `canvases` canvases over these weights.
 int64_t PlannedScratchBytes(const EngineOptions& options, const Config& config, std::span<const PlannedWeight> weights,

@@ -47,7 +47,7 @@ void AddAttention(const Config& config, const PassRows& rows, PassCost& cost) {
 }
 
 void AddProduct(const PlannedWeight& weight, double operations, Operations& to) {
-  (weight.format.grouped() ? to.integers : to.floats) += operations;
+  (weight.format.grouped() ? to.integers : weight.format.kind == WeightKind::kBf16 ? to.bf16 : to.floats) += operations;
 }
 
 }  // namespace
@@ -55,6 +55,7 @@ void AddProduct(const PlannedWeight& weight, double operations, Operations& to) 
 Operations& Operations::operator+=(const Operations& other) {
   integers += other.integers;
   floats += other.floats;
+  bf16 += other.bf16;
   return *this;
 }
 
@@ -107,7 +108,7 @@ PassCost CostOfPass(const Config& config, std::span<const PlannedWeight> weights
 }
 
 double SecondsAtPeak(const Operations& operations, const MachineRates& machine) {
-  return operations.integers / machine.integers + operations.floats / machine.floats;
+  return operations.integers / machine.integers + operations.floats / machine.floats + operations.bf16 / machine.bf16;
 }
 
 double LeastSeconds(const PassCost& cost, const MachineRates& machine) {

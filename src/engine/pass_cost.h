@@ -18,7 +18,8 @@ namespace dgemma {
 /// Operations by the unit that does them; a multiply-add counts as two.
 struct Operations {
   double integers = 0;  ///< int8 dot products: with weights in groups
-  double floats = 0;    ///< float32: with plain weights, in attention
+  double floats = 0;    ///< float32: with float32 weights, in attention, in soft embeddings
+  double bf16 = 0;      ///< of bfloat16 pairs: with bfloat16 weights
 
   Operations& operator+=(const Operations& other);
 };
@@ -58,9 +59,10 @@ struct MachineRates {
   double bytes = 0;     ///< sequential reads of memory
   double integers = 0;  ///< operations of int8 dot products
   double floats = 0;    ///< float32 operations
+  double bf16 = 0;      ///< products of bfloat16 pairs; the float32 rate where the processor has none
 };
 
-/// Seconds that the operations take at the machine's peak, integers and floats one after the other.
+/// Seconds that the operations take at the machine's peak, one kind after the other.
 double SecondsAtPeak(const Operations& operations, const MachineRates& machine);
 
 /// The least seconds of a pass: the longer of reading its bytes and computing its operations; soft embeddings are left

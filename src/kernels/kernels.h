@@ -5,6 +5,9 @@
 // E experts, A experts a row uses, X expert hidden width, V vocabulary, S slots of a key/value store.
 // Shapes are in memory order, last index fastest; activations are float32 in the backend's memory. bf(x) marks where the bfloat16
 // mode of ref rounds (Transformers rounds there for a bfloat16 model); in float32 it is the identity.
+// x . w depends on the format of w. float32: as it stands. bfloat16: every value of x is rounded to bfloat16 once, to nearest, ties
+// to even; products are exact then, sums float32. Groups: x as int8 codes with one scale a row (tensor/groups.h). So in every
+// operation and on every processor; soft embeddings are no product of activations, their probabilities stay float32.
 // Every result depends on its own row only: neighbours, chunking and the number of threads never change a bit of it.
 #pragma once
 

@@ -43,7 +43,7 @@ class RecordedGenerationTest : public testing::TestWithParam<RecordedCase> {
   void SetUp() override {
     folder_ = GetParam().model + "/" + GetParam().recording + "/";
     if (!HasGolden(folder_)) GTEST_SKIP() << "no recording";
-    loaded_ = TestModel::Load(GoldenRoot() + "/" + GetParam().model, GetParam().backend);
+    loaded_ = TestModel::Load(GetParam());
   }
 
   /// Runs all rows of the recorded batch together and compares.

@@ -46,7 +46,7 @@ TEST_P(RecordedStepTest, LogitsOfEveryStepMatchAndArgmaxIsEqualBeyondTheBound) {
   if (!HasGolden(folder + "generate.safetensors")) GTEST_SKIP() << "no recording";
   const Golden golden(folder + "generate.safetensors");
   if (!golden.Has("canvas.0.step.0.logits")) GTEST_SKIP() << "no logits recorded";
-  TestModel loaded = TestModel::Load(GoldenRoot() + "/" + GetParam().model, GetParam().backend);
+  TestModel loaded = TestModel::Load(GetParam());
   const Config& config = loaded.config();
   Kernels& kernels = *loaded.kernels;
   const bool bf16 = GetParam().recording != "golden-f32" && GetParam().model.ends_with("bf16");

@@ -1,5 +1,7 @@
 // Sessions through the public interface and stories together: the same bytes whatever the threads, neighbours, chunks, commits and
 // prefixes; limits, cancellation, bad requests, a model with NaN in it.
+#include <fmt/format.h>
+
 #include <cmath>
 #include <cstring>
 #include <fstream>
@@ -231,11 +233,11 @@ TEST(SessionTest, BadRequestsNameTheField) {
 }
 
 TEST(SessionTest, AutoregressiveGreedyIsThatOfTransformers) {
-  for (const char* folder : {"alternating-f32/golden/", "fivetoone-bf16/golden-f32/"}) {
+  for (const auto& [model, recording] : {std::pair("alternating-f32", "golden"), {"fivetoone-bf16", "golden-f32"}}) {
     for (TestBackend backend : {TestBackend::kRefF32, TestBackend::kCpu}) {
-      const Golden golden(std::string(folder) + "autoregressive.safetensors");
-      const std::string model = folder;
-      const TestModel loaded = TestModel::Load(GoldenRoot() + "/" + model.substr(0, model.find('/')), backend);
+      const std::string folder = fmt::format("{}/{}/", model, recording);
+      const Golden golden(folder + "autoregressive.safetensors");
+      const TestModel loaded = TestModel::Load({model, recording, backend});
       const Config& config = loaded.config();
       const std::vector<int32_t> prompt = golden.Ids("prompt");
       KvCache cache = *KvCache::Create(config, 256, 9, *loaded.kernels);

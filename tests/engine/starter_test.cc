@@ -1,5 +1,5 @@
-// The trained model: its recorded generations step by step (real early stops), and its accuracy by task against what Transformers
-// reaches on the same prompts.
+// The trained model: its recorded generations step by step (real early stops) in float32, as they were recorded, and its accuracy
+// by task, as it is (bfloat16), against what Transformers reaches on the same prompts in float32.
 #include <boost/json/parse.hpp>
 #include <cmath>
 #include <fstream>
@@ -29,7 +29,7 @@ TEST_P(StarterRecordingTest, EveryStepIsThatOfTransformers) {
   const auto [number, backend] = GetParam();
   const std::string path = fmt::format("starter/case{}.safetensors", number);
   const Golden golden(path);
-  const TestModel loaded = TestModel::Load(kStarter, backend);
+  const TestModel loaded = TestModel::LoadWidened(kStarter, backend);
   const Config& config = loaded.config();
   const auto files = *OpenSafetensors(GoldenRoot() + "/" + path);
   const auto noise = *RecordedNoise::Read(files, 0, config.canvas, config.vocab);

@@ -1,9 +1,12 @@
 // Every instruction set this machine can run computes the same model: forced in turn and compared with ref.
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cfloat>
 #include <cmath>
+#include <cstring>
 #include <limits>
+#include <random>
 
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/targets.h"
@@ -11,6 +14,7 @@
 #include "hwy/targets.h"
 #include "op_cases.h"
 #include "tensor/groups.h"
+#include "tensor/rounding.h"
 
 namespace dgemma::test {
 namespace {
@@ -62,6 +66,114 @@ TEST_F(InstructionSet, NeverChangesAResultBeyondRounding) {
                    soft.view.Row(row)[0] = rows[static_cast<size_t>(row)].entropy;
                  return soft;
                }});
+    }
+  }
+}
+
+/// Bits of float32 values, some of them special.
+std::vector<float> ValuesOfEveryKind(int64_t count) {
+  std::mt19937 engine(3);
+  std::vector<float> values;
+  for (int64_t i = 0; i < count; ++i) {
+    const auto bits = static_cast<uint32_t>(engine());
+    // Every other one lies on a border between two bfloat16 values or next to it.
+    values.push_back(std::bit_cast<float>(i % 2 == 0 ? bits : (bits & 0xFFFF0000u) | (0x7FFFu + bits % 3)));
+  }
+  const std::array<uint32_t, 10> special = {0,           0x80000000u, 0x7F800000u, 0xFF800000u, 0x7F800001u,
+                                            0xFFFFFFFFu, 0x7F7FFFFFu, 0x00000001u, 0x807FFFFFu, 0x7FC00000u};
+  for (size_t i = 0; i < values.size() && i < special.size(); ++i)
+    values[values.size() - 1 - i] = std::bit_cast<float>(special[i]);
+  return values;
+}
+
+TEST_F(InstructionSet, RoundsToBfloat16AsTheDefinition) {
+  Force(0);
+  for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
+    Force(target);
+    const RowOps ops = ChooseRowOps();
+    for (const int64_t size : {1, 2, 3, 7, 8, 15, 16, 17, 33, 70, 255, 100000}) {
+      const std::vector<float> x = ValuesOfEveryKind(size);
+      std::vector<uint16_t> expected, actual(x.size() + 1, uint16_t{99});
+      for (const float value : x) expected.push_back(ToBf16(value));
+      ops.round_bf16(x.data(), size, actual.data());
+      EXPECT_EQ(actual.back(), 99) << "written past the row";
+      actual.pop_back();
+      EXPECT_EQ(actual, expected) << hwy::TargetName(target) << ", " << size << " values";
+    }
+  }
+}
+
+/// Products of bfloat16 pairs, every way that the instruction set has, against sums in float64. A product of two bfloat16 values is
+/// exact in float32, so one rounding for each addition is all there is: |error| <= n eps / (1 - n eps) * sum |a| |b|.
+TEST_F(InstructionSet, MultipliesBfloat16WithinTheRoundingOfItsSums) {
+  struct Shape {
+    int64_t rows, in, out;
+  };
+  Force(0);
+  for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
+    Force(target);
+    for (const ProductOps& ops : SupportedProductOps()) {
+      double worst = 0;
+      for (const Shape& s : {Shape{1, 1, 1},
+                             {1, 2, 64},
+                             {1, 771, 70},
+                             {2, 33, 15},
+                             {3, 512, 48},
+                             {5, 64, 33},
+                             {7, 704, 40},
+                             {12, 257, 65},
+                             {13, 129, 17},
+                             {25, 514, 31},
+                             {97, 1030, 35},
+                             {289, 40, 16}}) {
+        const int64_t pairs = (s.in + 1) / 2, a_stride = pairs + 5, panels = (s.out + kPanel - 1) / kPanel;
+        const std::vector<float> x = Normals(s.rows * s.in, 1), w = Normals(s.out * s.in, 2);
+        std::vector<uint32_t> a(static_cast<size_t>(s.rows * a_stride), 0x7FC07FC0u);  // NaN between the rows
+        std::vector<uint32_t> b(static_cast<size_t>(panels * pairs * kPanel), 0u);
+        const auto pair_of = [&](const std::vector<float>& values, int64_t row, int64_t k) {
+          const float* at = values.data() + row * s.in + 2 * k;
+          return ToBf16(at[0]) | (2 * k + 1 < s.in ? static_cast<uint32_t>(ToBf16(at[1])) << 16 : 0u);
+        };
+        for (int64_t k = 0; k < pairs; ++k) {
+          for (int64_t row = 0; row < s.rows; ++row) a[static_cast<size_t>(row * a_stride + k)] = pair_of(x, row, k);
+          for (int64_t o = 0; o < s.out; ++o)
+            b[static_cast<size_t>((o / kPanel * pairs + k) * kPanel + o % kPanel)] = pair_of(w, o, k);
+        }
+        std::vector<float> units(a.size());
+        std::memcpy(units.data(), a.data(), a.size() * sizeof(float));
+        Rows c(s.rows, s.out);
+        Product product;
+        product.a = units.data();
+        product.a_stride = a_stride;
+        product.rows = s.rows;
+        product.b = b.data();
+        product.format = PanelFormat::kBf16Pairs;
+        product.b_panel_stride = pairs * kPanel;
+        product.depth = pairs;
+        product.cols = s.out;
+        product.c = c.view.data;
+        product.c_stride = c.view.stride;
+        ops.multiply(product);
+        const double steps = 2.0 * static_cast<double>(pairs) * kEps;
+        for (int64_t row = 0; row < s.rows; ++row) {
+          for (int64_t o = 0; o < s.out; ++o) {
+            double sum = 0, magnitude = 0;
+            for (int64_t i = 0; i < s.in; ++i) {
+              const double term =
+                  static_cast<double>(Round(Rounding::kBfloat16, x[static_cast<size_t>(row * s.in + i)])) *
+                  static_cast<double>(Round(Rounding::kBfloat16, w[static_cast<size_t>(o * s.in + i)]));
+              sum += term;
+              magnitude += std::abs(term);
+            }
+            const double share =
+                std::abs(static_cast<double>(c.view.Row(row)[o]) - sum) / (steps / (1 - steps) * magnitude);
+            worst = share <= worst ? worst : share;  // NaN goes through
+          }
+          EXPECT_TRUE(std::isnan(c.view.Row(row)[s.out])) << "written past the row";
+        }
+      }
+      std::printf("%-12s worst error %.3f of the bound\n", ops.target, worst);
+      EXPECT_LE(worst, 1.0) << ops.target;
     }
   }
 }

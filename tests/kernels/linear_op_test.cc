@@ -137,9 +137,14 @@ TEST(GatedMlp, AgreesWithRef) {
 }
 
 TEST(GatedMlp, TakesMatricesOfDifferentFormats) {
-  const WeightType plain = DType::kF32, int8 = kGroupedTypes[0], int4 = kGroupedTypes[6];
-  for (const MlpTypes& types :
-       {MlpTypes{plain, int8, plain}, {int4, plain, int8}, {int8, int4, DType::kBF16}, {plain, plain, int4}})
+  const WeightType plain = DType::kF32, bf16 = DType::kBF16, int8 = kGroupedTypes[0], int4 = kGroupedTypes[6];
+  for (const MlpTypes& types : {MlpTypes{plain, int8, plain},
+                                {int4, plain, int8},
+                                {int8, int4, bf16},
+                                {plain, plain, int4},
+                                {bf16, plain, bf16},
+                                {int8, bf16, plain},
+                                {bf16, bf16, int8}})
     CheckGatedMlp(types, 13, 70, 33);
 }
 

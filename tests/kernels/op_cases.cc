@@ -56,8 +56,10 @@ Rows::Rows(int64_t rows, int64_t cols, const std::vector<float>& values) : Rows(
 }
 
 Stored::Stored(const WeightType& type, int64_t count, int64_t rows, int64_t cols, uint32_t seed, float deviation)
+    : Stored(type, count, rows, cols, Normals(count * rows * cols, seed, deviation)) {}
+
+Stored::Stored(const WeightType& type, int64_t count, int64_t rows, int64_t cols, const std::vector<float>& values)
     : format(type.format) {
-  const std::vector<float> values = Normals(count * rows * cols, seed, deviation);
   const DType dtype = type.file;
   const size_t width = BytesPerValue(dtype);
   bytes.resize(values.size() * width);
@@ -195,6 +197,7 @@ double GatedBound(int64_t width, int64_t hidden, double x_norm) {
 }
 
 double CodeStep(const WeightType& type, double largest_activation, double largest_weight) {
+  if (type.format.kind == WeightKind::kBf16) return 0x1p-7 * largest_activation * largest_weight;
   return type.format.grouped() ? largest_activation / 127 * largest_weight : 0;
 }
 

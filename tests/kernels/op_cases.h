@@ -65,6 +65,8 @@ struct Rows {
 /// A tensor as in a file, with its bytes.
 struct Stored {
   Stored(const WeightType& type, int64_t count, int64_t rows, int64_t cols, uint32_t seed, float deviation = 1.0f);
+  /// Of given values [count, rows, cols].
+  Stored(const WeightType& type, int64_t count, int64_t rows, int64_t cols, const std::vector<float>& values);
   /// Largest magnitude of the weights it computes with.
   double Largest() const;
 
@@ -94,7 +96,7 @@ struct OpCase {
   int64_t rows = 0;
   double bound = 0;  ///< largest allowed |cpu - ref|
   std::function<Rows(const OpRun&)> run;
-  double step = 0;  ///< what one code more or less adds to it, see CodeStep
+  double step = 0;  ///< what one activation rounded the other way adds to it, see CodeStep
 };
 
 /// cpu is within the bound of ref; 1, 2 and 4 threads, rows alone and rows in parts give the same bytes; a NaN stays in its row.
@@ -114,9 +116,10 @@ double SumBound(int64_t depth, double x_norm, double w_deviation);
 /// Bound of Down(gelu(x Gate) * (x Up)): hidden values reach four deviations squared and carry the errors of both sums and the
 /// activation's 8 eps; the second product averages them out.
 double GatedBound(int64_t width, int64_t hidden, double x_norm);
-/// Where the activations of a product with groups come from an earlier product, the backends' rounding errors may put a code on
-/// either side of a boundary: one step of its row, largest / 127, times the weight it meets. The errors are some 2^-14 of a step,
-/// so that two such codes in one row are out of reach of these tests.
+/// Where the activations of a product that rounds them come from an earlier product, the backends' rounding errors may put one on
+/// either side of a boundary: one step times the weight it meets. A step is largest / 127 of its row for int8 codes, and at most
+/// 2^-7 of the value itself for bfloat16. The errors are some 2^-14 of a step, so that two such activations in one row are out of
+/// reach of these tests.
 double CodeStep(const WeightType& type, double largest_activation, double largest_weight);
 /// Largest |gelu(gate) * up|: the activations of the second product.
 double LargestGated(Matrix gate, Matrix up);

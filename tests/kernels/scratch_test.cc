@@ -31,6 +31,9 @@ TEST(CpuScratch, GrowsWithRowsAndThreads) {
   shape.grouped = true;
   EXPECT_GT(CpuScratchBytes(shape, 1), one + 256 * 2048) << "at least a byte for every attention output";
   shape.grouped = false;
+  shape.bf16 = true;
+  EXPECT_GT(CpuScratchBytes(shape, 1), one + 256 * 2048 * 2) << "at least two bytes for every attention output";
+  shape.bf16 = false;
   shape.rows = 512;
   EXPECT_GT(CpuScratchBytes(shape, 1), one);
 }
@@ -55,6 +58,9 @@ TEST(CpuScratch, IsWhatThePlanSays) {
   const auto& [int8_16, int8_32, int8_64, int8_min, int4_32, int4_64, int4_min, int4_16_min] = kGroupedTypes;
   // The largest codes are those of: (none), attention outputs, dense hidden values, experts' hidden values, rows by expert.
   for (const PlanCase& c : {PlanCase{DType::kF32, 128, 128, 40, 300},
+                            {DType::kBF16, 128, 96, 40, 300},
+                            {DType::kBF16, 33, 900, 11, 2049},
+                            {DType::kBF16, 40, 70, 255, 70},
                             {int8_32, 128, 96, 40, 300},
                             {int4_min, 40, 900, 10, 70},
                             {int8_64, 33, 70, 255, 2100},
@@ -99,6 +105,7 @@ TEST(CpuScratch, IsWhatThePlanSays) {
                    .expert_width = c.expert_width,
                    .vocab = c.vocab,
                    .grouped = c.type.format.grouped(),
+                   .bf16 = c.type.format.kind == WeightKind::kBf16,
                    .head_rows = 0};
     EXPECT_EQ(cpu.ScratchBytes(), CpuScratchBytes(shape, 2)) << c.type.Name() << " width " << c.width;
 

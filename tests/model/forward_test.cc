@@ -47,7 +47,7 @@ class ForwardTest : public testing::TestWithParam<RecordedCase> {
  protected:
   void SetUp() override {
     if (!HasGolden(GetParam().model + "/" + GetParam().recording)) GTEST_SKIP() << "no recording";
-    loaded_ = TestModel::Load(GoldenRoot() + "/" + GetParam().model, GetParam().backend);
+    loaded_ = TestModel::Load(GetParam());
     const Config& config = loaded_.config();
     activations_ = *Activations::Create(config, 4 * config.window + 2 * config.canvas, 2, *loaded_.kernels);
   }

@@ -7,35 +7,11 @@
 #include <limits>
 #include <memory>
 
+#include "kernels/cpu/attention_keys.h"
 #include "kernels/cpu/backend.h"
 
 namespace dgemma {
 namespace {
-
-/// Keys (or positions, or rows) [begin, end); empty when end is not beyond begin.
-struct KeyRange {
-  int64_t begin;
-  int64_t end;
-
-  bool operator==(const KeyRange&) const = default;
-};
-
-/// Positions of the cache that a row sees.
-KeyRange CacheRange(const AttentionSpan& span, int64_t row) {
-  const int64_t end = span.causal ? span.pos + row + 1 : span.cache_end;
-  int64_t begin = span.cache_begin;
-  if (span.window > 0) begin = std::max(begin, end - (span.causal ? span.window : span.window - 1));
-  return {begin, end};
-}
-
-/// kScoreKeys keys from position `pos` on (a multiple of it). In a ring they are whole runs of kKeyBlock consecutive slots.
-struct KeyBlock {
-  const KvStore* store;
-  int64_t kv_head;
-  int64_t pos;
-
-  int64_t Slot(int64_t key) const { return (pos + key) % store->slots; }
-};
 
 /// Queries of one task: pair i is row i / group, head i % group.
 struct QueryBlock {
@@ -47,17 +23,6 @@ struct QueryBlock {
   Matrix scores;   // [pairs, kScoreKeys]
   SoftmaxState* states;
 };
-
-/// Calls run(begin, end) for the parts of `keys` that lie in consecutive slots.
-template <typename Run>
-void ForEachRun(const KeyBlock& block, KeyRange keys, Run run) {
-  while (keys.begin < keys.end) {
-    const int64_t slots_left = block.store->slots - block.Slot(keys.begin);
-    const int64_t end = std::min(keys.end, keys.begin + slots_left);
-    run(KeyRange{keys.begin, end});
-    keys.begin = end;
-  }
-}
 
 void ScoreKeys(const ProductOps& ops, const QueryBlock& block, const KeyBlock& keys, KeyRange seen) {
   ForEachRun(keys, {seen.begin / kKeyPanel * kKeyPanel, seen.end}, [&](KeyRange run) {
@@ -218,11 +183,7 @@ void CpuKernels::ProjectQkv(Matrix a, const QkvWeights& w, const QkvShape& shape
   float* memory = kv_.Floats(2 * a.rows * stride);
   const Matrix k{memory, a.rows, kv_width, stride}, v{memory + a.rows * stride, a.rows, kv_width, stride};
   linear_jobs_.clear();
-  const Weight* grouped = &w.q;  // one of those that need codes, if any does
-  for (const Weight* weight : {&w.k, &w.v}) {
-    if (weight->format.grouped()) grouped = weight;
-  }
-  const ProductInput input = Input(a, *grouped, codes_);
+  const ProductInput input = Input(a, {&w.q, &w.k, &w.v}, codes_);
   linear_jobs_.push_back({input, PackedMatrix(w.q, 0), q});
   linear_jobs_.push_back({input, PackedMatrix(w.k, 0), k});
   if (w.v.present()) linear_jobs_.push_back({input, PackedMatrix(w.v, 0), v});

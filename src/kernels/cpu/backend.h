@@ -1,14 +1,17 @@
 // The CPU backend's class: the seam of kernels.h, the row steps its operations share, and the memory it keeps between calls.
-// linear.cc, attention.cc, experts.cc and head.cc hold the operations; product.cc and rows.cc the vector code they call.
+// linear.cc, attention.cc, experts.cc and head.cc hold the operations; product.cc, bf16_avx512.cc and rows.cc the vector code.
 #pragma once
 
 #include <functional>
+#include <initializer_list>
 #include <vector>
 
 #include "base/thread_pool.h"
 #include "kernels/cpu/cpu_kernels.h"
+#include "kernels/cpu/expert_groups.h"
 #include "kernels/cpu/packed.h"
 #include "kernels/cpu/product_input.h"
+#include "kernels/cpu/product_tasks.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/simd.h"
 
@@ -29,12 +32,6 @@ struct GatedJob {
   int64_t up_begin = 0;
   int64_t hidden = 0;
   Matrix out;
-};
-
-/// Rows [begin, begin + count).
-struct RowRange {
-  int64_t begin;
-  int64_t count;
 };
 
 struct CpuHeadScratch;
@@ -75,7 +72,12 @@ class CpuKernels final : public Kernels {
   void Logits(Matrix hidden, const Weight& table, float softcap, Matrix out) override;
   void SoftEmbed(Matrix logits, const Weight& table, float scale, Matrix soft) override;
 
- private:
+  // ---- what the operations here share with the backward ones (train_backend.h) -----------------------------------------------
+
+  const ProductOps& product() const { return product_; }
+  const RowOps& row_ops() const { return row_; }
+  int threads() const { return pool_.threads(); }
+
   /// body(task, thread) for every task: on the pool, or inline where `work` (in rough floating-point operations) is too small to
   /// be worth waking threads.
   template <typename Body>
@@ -98,20 +100,27 @@ class CpuKernels final : public Kernels {
     Run((rows + chunk - 1) / chunk, rows * work_per_row, run);
   }
 
-  /// `a` as products with `w` take it: codes are written to `memory` where w is grouped.
-  ProductInput Input(Matrix a, const Weight& w, GrowingBuffer& memory);
+  /// `a` as products with these weights take it: what is no float32 is written to `memory`, once for all of them.
+  ProductInput Input(Matrix a, std::initializer_list<const Weight*> readers, GrowingBuffer& memory);
   /// All rows of `a` times panels of w into c, where c's first column is output first_panel * 16. `next`: the panels that this
   /// thread reads after these.
   void MultiplyBlock(const ProductInput& a, const PackedMatrix& w, int64_t first_panel, Matrix c,
                      const std::byte* next = nullptr) const;
+  /// Every job, all rows and columns.
   void RunLinear(std::span<const LinearJob> jobs);
-  void RunGated(std::span<const GatedJob> jobs);
-  /// Rows [begin, begin + rows) and columns [col, end) of a job, a column block at a time.
-  void GatedBlocks(const GatedJob& job, RowRange rows, int64_t col, int64_t end, float* scratch) const;
-
   float NormScale(const float* x, int64_t size) const;
   /// out = x * (mean(x^2) + eps)^-1/2 * weight; weight null = ones; may alias.
   void NormRow(const float* x, int64_t size, const float* weight, float* out) const;
+
+ private:
+  void RunGated(std::span<const GatedJob> jobs);
+  /// The task that the thread which runs `index` will run next, most likely; null at the end.
+  const ProductTask* LaterTask(int64_t index) const {
+    const auto later = static_cast<size_t>(index) + static_cast<size_t>(pool_.threads());
+    return later < product_tasks_.size() ? &product_tasks_[later] : nullptr;
+  }
+  /// A task of a gated job, a column block at a time. `next`: as MultiplyBlock.
+  void GatedBlocks(const GatedJob& job, const ProductTask& task, float* scratch, const std::byte* next) const;
   void StoreKeyValue(const KvTarget& to, const QkvShape& shape, const float* key, const float* value) const;
 
   struct AttentionTask {
@@ -154,14 +163,14 @@ class CpuKernels final : public Kernels {
   GrowingBuffer kv_;                           // [R, 2 K Q]: projected keys and values; the router's inputs
   GrowingBuffer hidden_;                       // [R, F] or [R A, X]: activated hidden values
   GrowingBuffer gathered_;                     // [R A, D]: rows in the order of experts, then the experts' outputs
-  GrowingBuffer codes_;                        // activations quantised for one operation
+  GrowingBuffer codes_;                        // activations rounded or quantised for one operation
   GrowingBuffer threads_;                      // scratch of each thread
   std::unique_ptr<HeadScratch> soft_scratch_;  // of SoftEmbed
   std::vector<AttentionTask> attention_tasks_;
+  std::vector<ProductTask> product_tasks_;  // of the product that runs
   std::vector<LinearJob> linear_jobs_;
   std::vector<GatedJob> gated_jobs_;
-  std::vector<int64_t> expert_begin_;  // first grouped row of every expert
-  std::vector<int64_t> grouped_slot_;  // place of (row, k) among the grouped rows
+  ExpertGroups groups_;
 };
 
 }  // namespace dgemma

@@ -1,5 +1,5 @@
 // The vectorised backend for float32, bfloat16 and float16 weights: what the engine needs to construct it and to plan its memory.
-// Activations and sums are float32 for every weight type. The instruction set is chosen when a backend is made.
+// Activations are float32 and are rounded only where they enter a product (kernels.h); sums are float32. The instruction set is chosen when a backend is made.
 #pragma once
 
 #include <memory>
@@ -30,6 +30,7 @@ struct CpuShape {
   int64_t expert_width = 0;  ///< X
   int64_t vocab = 0;         ///< V
   bool grouped = false;      ///< any weight is in groups
+  bool bf16 = false;         ///< any weight is bfloat16
   int64_t head_rows = 0;     ///< rows of the largest Denoise or SoftEmbed
 };
 

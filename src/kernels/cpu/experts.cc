@@ -48,7 +48,7 @@ void CpuKernels::Route(Matrix h, const RouterWeights& w, int64_t active, Routes&
     row_.scale(input.Row(row), h.cols, root, nullptr, input.Row(row));
   };
   RunRows(h.rows, 5 * h.cols, scale);
-  const LinearJob job{Input(input, w.proj, codes_), PackedMatrix(w.proj, 0), z};
+  const LinearJob job{Input(input, {&w.proj}, codes_), PackedMatrix(w.proj, 0), z};
   RunLinear({&job, 1});
   auto choose = [&](int64_t row) {
     const auto first = static_cast<size_t>(row * active), count = static_cast<size_t>(active);
@@ -60,47 +60,29 @@ void CpuKernels::Route(Matrix h, const RouterWeights& w, int64_t active, Routes&
 
 void CpuKernels::Experts(Matrix x, const ExpertWeights& w, const Routes& routes, Matrix out) {
   const int64_t slots = x.rows * routes.active, width = x.cols, hidden = w.down.in, experts = w.down.count;
-  // Counting sort of (row, k) by expert; within an expert in the order of rows.
-  expert_begin_.assign(static_cast<size_t>(experts) + 1, 0);
-  for (int64_t slot = 0; slot < slots; ++slot)
-    ++expert_begin_[static_cast<size_t>(routes.expert[static_cast<size_t>(slot)]) + 1];
-  for (size_t e = 1; e < expert_begin_.size(); ++e) expert_begin_[e] += expert_begin_[e - 1];
-  grouped_slot_.resize(static_cast<size_t>(slots));
-  {
-    std::vector<int64_t> next(expert_begin_);
-    for (size_t slot = 0; slot < grouped_slot_.size(); ++slot) {
-      grouped_slot_[slot] = next[static_cast<size_t>(routes.expert[slot])]++;
-    }
-  }
-  const int64_t stride = PaddedStride(width), hidden_stride = PaddedStride(hidden);
-  const Matrix gathered{gathered_.Floats(GatheredFloats(slots, width, w.gate_up.format.grouped())), slots, width,
-                        stride};
+  groups_.Sort(routes, experts);
+  const int64_t hidden_stride = PaddedStride(hidden);
+  const ProductInput input = Input(x, {&w.gate_up}, codes_);
+  const ProductInput gathered = InputRoom(gathered_.Floats(GatheredFloats(slots, width, w.gate_up.format.grouped())),
+                                          slots, width, w.gate_up.format);
   const Matrix activated{hidden_.Floats(slots * hidden_stride), slots, hidden, hidden_stride};
-  ProductInput grouped{gathered, {}};
-  const QuantizedRows codes = Input(x, w.gate_up, codes_).codes;
-  if (w.gate_up.format.grouped()) grouped.codes = CodeRows(gathered.data, slots, width);
   auto gather = [&](int64_t row) {
     for (int64_t k = 0; k < routes.active; ++k) {
-      const int64_t place = grouped_slot_[static_cast<size_t>(row * routes.active + k)];
-      if (w.gate_up.format.grouped())
-        CopyCodes(codes.Rows(row, 1), grouped.codes.Rows(place, 1));
-      else
-        std::memcpy(gathered.Row(place), x.Row(row), static_cast<size_t>(width) * sizeof(float));
+      CopyInputRow(input, row, gathered, groups_.Place(row * routes.active + k));
     }
   };
   RunRows(x.rows, routes.active * width, gather);
   gated_jobs_.clear();
   linear_jobs_.clear();
   for (int64_t e = 0; e < experts; ++e) {
-    const int64_t begin = expert_begin_[static_cast<size_t>(e)],
-                  rows = expert_begin_[static_cast<size_t>(e) + 1] - begin;
+    const int64_t begin = groups_.Begin(e), rows = groups_.Rows(e);
     if (rows == 0) continue;
     const PackedMatrix gate_up(w.gate_up, e);
-    gated_jobs_.push_back({grouped.Rows(begin, rows), gate_up, gate_up, hidden, hidden, activated.Rows(begin, rows)});
-    linear_jobs_.push_back({{}, PackedMatrix(w.down, e), gathered.Rows(begin, rows)});
+    gated_jobs_.push_back({gathered.Rows(begin, rows), gate_up, gate_up, hidden, hidden, activated.Rows(begin, rows)});
+    linear_jobs_.push_back({{}, PackedMatrix(w.down, e), gathered.rows.Rows(begin, rows)});
   }
   RunGated(gated_jobs_);
-  const ProductInput down = Input(activated, w.down, codes_);
+  const ProductInput down = Input(activated, {&w.down}, codes_);
   int64_t begin = 0;
   for (LinearJob& job : linear_jobs_) {
     job.a = down.Rows(begin, job.c.rows);
@@ -111,8 +93,8 @@ void CpuKernels::Experts(Matrix x, const ExpertWeights& w, const Routes& routes,
     float* total = out.Row(row);
     std::fill_n(total, width, 0.0f);
     for (int64_t k = 0; k < routes.active; ++k) {
-      const auto slot = static_cast<size_t>(row * routes.active + k);
-      row_.add_scaled(gathered.Row(grouped_slot_[slot]), width, routes.weight[slot], total);
+      const int64_t slot = row * routes.active + k;
+      row_.add_scaled(gathered.rows.Row(groups_.Place(slot)), width, routes.weight[static_cast<size_t>(slot)], total);
     }
   };
   RunRows(x.rows, 2 * routes.active * width, combine);

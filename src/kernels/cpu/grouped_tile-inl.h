@@ -58,7 +58,7 @@ void GroupedTile(const GroupedTileCall& call) {
       codes[p] = first_codes + static_cast<int64_t>(p) * panel_bytes;
     }
     Isa::template DotGroup<kKind, kGroup, kRows, kPanels>(a, a_stride, codes, dot);
-    for (int64_t line = 0; line < ahead_step; line += 64) __builtin_prefetch(ahead + line, 0, 2);
+    for (int64_t line = 0; line < ahead_step; line += 64) __builtin_prefetch(ahead + line);
     ahead += ahead_step;
     DGEMMA_UNROLL
     for (size_t v = 0; v < kVectors; ++v) {

@@ -116,15 +116,8 @@ void CpuKernels::AddSoftBlock(const CpuHeadScratch& state, int64_t id, int64_t i
   }
   if (live_rows + few_rows == 0) return;
   float* embeddings = scratch;  // panels of 16 columns [256 ids][16]
-  if (state.embedding.format.grouped()) {
-    const LiveIds& needed = state.live_union[static_cast<size_t>(block.row / kRowBlock * kSweepParts + part)];
-    WidenGrouped(state.embedding, {id, ids, block.col, block.cols}, needed, embeddings);
-  } else {
-    const PanelFormat format = state.embedding.panel_format();
-    const int64_t pair = format == PanelFormat::kBf16Pairs ? 2 : 1;
-    const auto* panels = state.embedding.Panel(id / kPanel) + block.col / pair * kPanel * 4;
-    product_.transpose(panels, format, state.embedding.panel_stride(), ids, block.cols, embeddings);
-  }
+  const LiveIds& needed = state.live_union[static_cast<size_t>(block.row / kRowBlock * kSweepParts + part)];
+  WidenBlock(product_, state.embedding, {id, ids, block.col, block.cols}, needed, embeddings);
   const int64_t panel_stride = (ids + kPanel - 1) / kPanel * kPanel * kPanel;
   for (int64_t row = block.row; row < block.row + block.rows && few_rows > 0; ++row) {
     if (live_ids(row) == 0 || is_live(row)) continue;
@@ -223,7 +216,7 @@ void CpuKernels::Denoise(Matrix hidden, const Weight& table, const HeadParams& p
   for (int64_t row = 0; row < hidden.rows; ++row) {
     std::memcpy(state.hidden.Row(row), hidden.Row(row), static_cast<size_t>(hidden.cols) * sizeof(float));
   }
-  state.input = Input(state.hidden, table, state.codes);
+  state.input = Input(state.hidden, {&table}, state.codes);
   for (int64_t id = 0; id < state.vocab; id += kSweepIds) {
     const int64_t ids = std::min(kSweepIds, state.vocab - id);
     SweepLogits(state, id, ids);
@@ -274,16 +267,10 @@ void CpuKernels::SampleTile(const CpuHeadScratch& state, std::span<const int64_t
   const auto count = static_cast<int64_t>(rows.size());
   const int64_t tile = picks.front() / count, id = tile * kTileIds, width = std::min(kTileIds, state.vocab - id);
   const auto picked = static_cast<int64_t>(picks.size());
-  const Matrix hidden{scratch, picked, state.hidden.cols, state.hidden.stride};
-  const Matrix logits{scratch + SampleFloats(hidden.cols) - kTileIds * kTileIds, picked, width, kTileIds};
-  const bool grouped = state.embedding.format.grouped();
-  const ProductInput input{hidden, grouped ? CodeRows(scratch, picked, hidden.cols) : QuantizedRows{}};
+  const ProductInput input = InputRoom(scratch, picked, state.hidden.cols, state.embedding.format);
+  const Matrix logits{scratch + SampleFloats(state.hidden.cols) - kTileIds * kTileIds, picked, width, kTileIds};
   for (int64_t i = 0; i < picked; ++i) {
-    const int32_t row = rows[static_cast<size_t>(picks[static_cast<size_t>(i)] % count)];
-    if (grouped)
-      CopyCodes(state.input.codes.Rows(row, 1), input.codes.Rows(i, 1));
-    else
-      std::memcpy(hidden.Row(i), state.hidden.Row(row), static_cast<size_t>(hidden.cols) * sizeof(float));
+    CopyInputRow(state.input, rows[static_cast<size_t>(picks[static_cast<size_t>(i)] % count)], input, i);
   }
   MultiplyBlock(input, state.embedding, id / kPanel, logits);
   for (int64_t i = 0; i < picked; ++i) {

@@ -33,14 +33,14 @@ void CpuHeadScratch::Begin(int64_t row_count, const Weight& embedding_table) {
   reference.resize(count * static_cast<size_t>(Steps()));
 }
 
-int64_t CpuHeadScratch::Bytes(int64_t rows, int64_t width, int64_t vocab, bool grouped) {
+int64_t CpuHeadScratch::Bytes(int64_t rows, int64_t width, int64_t vocab, int64_t input_floats) {
   const int64_t floats = LogitStride(vocab) + PaddedStride(width) + (vocab + kTileIds - 1) / kTileIds +
                          (vocab + kSweepIds - 1) / kSweepIds + 1;
   const auto records = static_cast<int64_t>(sizeof(SweepRow) + sizeof(LogitStats) * static_cast<size_t>(kSweepTiles)) +
                        kSweepParts * (static_cast<int64_t>(sizeof(int32_t)) + kFewIds) +
                        3 * static_cast<int64_t>(sizeof(double));
-  return (rows * floats + (grouped ? CodeFloats(rows, width) : 0)) * static_cast<int64_t>(sizeof(float)) +
-         rows * records + (rows + kRowBlock - 1) / kRowBlock * kSweepParts * static_cast<int64_t>(sizeof(LiveIds));
+  return (rows * floats + input_floats) * static_cast<int64_t>(sizeof(float)) + rows * records +
+         (rows + kRowBlock - 1) / kRowBlock * kSweepParts * static_cast<int64_t>(sizeof(LiveIds));
 }
 
 }  // namespace dgemma

@@ -41,7 +41,8 @@ struct SweepRow {
 struct CpuHeadScratch final : HeadScratch {
   /// Sizes everything for `rows` rows and the table, and forgets the last sweep.
   void Begin(int64_t rows, const Weight& table);
-  static int64_t Bytes(int64_t rows, int64_t width, int64_t vocab, bool grouped);
+  /// `input_floats`: what the hidden rows take in the form that the table's format reads, beside float32.
+  static int64_t Bytes(int64_t rows, int64_t width, int64_t vocab, int64_t input_floats);
 
   int64_t rows = 0;
   int64_t vocab = 0;
@@ -50,8 +51,8 @@ struct CpuHeadScratch final : HeadScratch {
   float softcap = 0;
   std::vector<float> temperature;  // [R]
   Matrix hidden;                   // [R, D], copied: Sample needs it after the caller has gone on
-  ProductInput input;              // hidden, with its codes where the table is grouped
-  GrowingBuffer codes;
+  ProductInput input;              // hidden, in the form that the table's format reads
+  GrowingBuffer codes;             // of input
   Matrix logits;                   // [R, kSweepIds]: logits, then exp(l - max)
   std::vector<SweepRow> row;       // [R]
   std::vector<LogitStats> tile;    // [R, kSweepTiles] of the current step

@@ -6,37 +6,42 @@
 namespace dgemma {
 namespace {
 
-/// Rows cut into equal blocks of at most kRowBlock.
-struct RowBlocks {
-  int64_t rows;
-  int64_t count;
-  int64_t size;
-
-  RowBlocks(int64_t rows_in, int64_t tile) : rows(rows_in), count((rows_in + kRowBlock - 1) / kRowBlock), size(0) {
-    if (count > 0) size = std::min(kRowBlock, ((rows + count - 1) / count + tile - 1) / tile * tile);
-  }
-};
-
-/// Panels of one task: enough work to be worth handing out, and enough tasks for all threads to finish together. A multiple of 4,
-/// the panels that a tile of one row takes at once.
-int64_t TaskPanels(int64_t panels, int64_t jobs, int threads) {
-  const int64_t wanted = panels * jobs / (int64_t{8} * threads);
-  return std::clamp<int64_t>(wanted / 4 * 4, 4, 16);
+/// Units of a job's columns that one task takes: tasks enough for all threads to finish together, each large enough to be worth
+/// handing out.
+int64_t TaskUnits(int64_t units, int threads, int64_t least, int64_t most) {
+  return std::clamp(units / (int64_t{32} * threads) / least * least, least, most);
 }
 
 }  // namespace
 
-ProductInput CpuKernels::Input(Matrix a, const Weight& w, GrowingBuffer& memory) {
-  if (!w.format.grouped()) return {a, {}};
-  const QuantizedRows codes = CodeRows(memory.Floats(CodeFloats(a.rows, a.cols)), a.rows, a.cols);
-  auto quantize = [&](int64_t row) {
-    int8_t* code = codes.code + row * codes.stride;
-    codes.scale[row] = row_.quantize(a.Row(row), a.cols, code);
-    std::fill(code + a.cols, code + codes.stride, int8_t{0});
-    SumCodes(codes, row);
+ProductInput CpuKernels::Input(Matrix a, std::initializer_list<const Weight*> readers, GrowingBuffer& memory) {
+  ProductInput input{a, {}, {}};
+  const auto any = [&](auto reads) {
+    return std::ranges::any_of(readers, [&](const Weight* w) { return w->present() && reads(w->format); });
   };
-  RunRows(a.rows, 4 * a.cols, quantize);
-  return {a, codes};
+  const bool as_pairs = any([](const WeightFormat& format) { return format.kind == WeightKind::kBf16; });
+  const bool as_codes = any([](const WeightFormat& format) { return format.grouped(); });
+  if (!as_pairs && !as_codes) return input;
+  const int64_t pair_floats = as_pairs ? PairFloats(a.rows, a.cols) : 0;
+  float* room = memory.Floats(pair_floats + (as_codes ? CodeFloats(a.rows, a.cols) : 0));
+  if (as_pairs) input.pairs = PairRows(room, a.rows, a.cols);
+  if (as_codes) input.codes = CodeRows(room + pair_floats, a.rows, a.cols);
+  auto prepare = [&](int64_t row) {
+    if (as_pairs) {
+      auto* values = reinterpret_cast<uint16_t*>(input.pairs.Row(row));
+      row_.round_bf16(a.Row(row), a.cols, values);
+      if (a.cols % 2 != 0) values[a.cols] = 0;
+    }
+    if (as_codes) {
+      const QuantizedRows& codes = input.codes;
+      int8_t* code = codes.code + row * codes.stride;
+      codes.scale[row] = row_.quantize(a.Row(row), a.cols, code);
+      std::fill(code + a.cols, code + codes.stride, int8_t{0});
+      SumCodes(codes, row);
+    }
+  };
+  RunRows(a.rows, 4 * a.cols, prepare);
+  return input;
 }
 
 void CpuKernels::MultiplyBlock(const ProductInput& a, const PackedMatrix& w, int64_t first_panel, Matrix c,
@@ -45,14 +50,15 @@ void CpuKernels::MultiplyBlock(const ProductInput& a, const PackedMatrix& w, int
     grouped_.multiply({a.codes, w.Panel(first_panel), w.format, w.in, c.cols, c.data, c.stride, next});
     return;
   }
+  const Matrix& rows = w.format.kind == WeightKind::kBf16 ? a.pairs : a.rows;
   Product product;
-  product.a = a.rows.data;
-  product.a_stride = a.rows.stride;
+  product.a = rows.data;
+  product.a_stride = rows.stride;
   product.rows = a.Count();
   product.b = w.Panel(first_panel);
   product.format = w.panel_format();
   product.b_panel_stride = w.panel_stride();
-  product.depth = w.in;
+  product.depth = rows.cols;
   product.cols = c.cols;
   product.c = c.data;
   product.c_stride = c.stride;
@@ -60,47 +66,46 @@ void CpuKernels::MultiplyBlock(const ProductInput& a, const PackedMatrix& w, int
 }
 
 void CpuKernels::RunLinear(std::span<const LinearJob> jobs) {
-  int64_t panels = 0, work = 0, tasks = 0;
+  int64_t panels = 0, work = 0;
   for (const LinearJob& job : jobs) {
-    panels = std::max(panels, job.w.PanelCount());
+    panels += job.w.PanelCount() * RowBlocks(job.a.Count(), product_.tile_rows).count;
     work += 2 * job.a.Count() * job.w.out * job.w.in;
   }
-  const int64_t step = TaskPanels(panels, static_cast<int64_t>(jobs.size()), pool_.threads());
-  auto tasks_of = [&](const LinearJob& job) {
-    return RowBlocks(job.a.Count(), product_.tile_rows).count * ((job.w.PanelCount() + step - 1) / step);
+  // At least 4 panels, which a tile of one row takes at once.
+  const int64_t task_cols = TaskUnits(panels, pool_.threads(), 4, 64) * kPanel;
+  product_tasks_.clear();
+  for (size_t job = 0; job < jobs.size(); ++job) {
+    CutJob(job, RowBlocks(jobs[job].a.Count(), product_.tile_rows), jobs[job].w.out, task_cols, product_tasks_);
+  }
+  auto multiply = [&](int64_t index, int) {
+    const ProductTask& task = product_tasks_[static_cast<size_t>(index)];
+    const LinearJob& job = jobs[task.job];
+    const ProductTask* later = LaterTask(index);
+    MultiplyBlock(job.a.Rows(task.rows.begin, task.rows.count), job.w, task.begin / kPanel,
+                  {job.c.Row(task.rows.begin) + task.begin, task.rows.count, task.end - task.begin, job.c.stride},
+                  later == nullptr ? nullptr : jobs[later->job].w.Panel(later->begin / kPanel));
   };
-  for (const LinearJob& job : jobs) tasks += tasks_of(job);
-  auto multiply = [&](int64_t task, int) {
-    size_t index = 0;
-    for (; task >= tasks_of(jobs[index]); ++index) task -= tasks_of(jobs[index]);
-    const LinearJob& job = jobs[index];
-    const RowBlocks blocks(job.a.Count(), product_.tile_rows);
-    const int64_t row = task % blocks.count * blocks.size, panel = task / blocks.count * step;
-    const int64_t rows = std::min(blocks.size, job.a.Count() - row), col = panel * kPanel;
-    if (rows <= 0) return;
-    MultiplyBlock(job.a.Rows(row, rows), job.w, panel,
-                  {job.c.Row(row) + col, rows, std::min(step * kPanel, job.w.out - col), job.c.stride});
-  };
-  Run(tasks, work, multiply);
+  Run(static_cast<int64_t>(product_tasks_.size()), work, multiply);
 }
 
 void CpuKernels::Linear(Matrix x, const Weight& w, Matrix out) {
-  const LinearJob job{Input(x, w, codes_), PackedMatrix(w, 0), out};
+  const LinearJob job{Input(x, {&w}, codes_), PackedMatrix(w, 0), out};
   RunLinear({&job, 1});
 }
 
-void CpuKernels::GatedBlocks(const GatedJob& job, RowRange rows, int64_t begin, int64_t end, float* scratch) const {
-  const ProductInput a = job.a.Rows(rows.begin, rows.count);
-  for (int64_t col = begin; col < end; col += kColumnBlock) {
-    const int64_t cols = std::min(kColumnBlock, end - col);
+void CpuKernels::GatedBlocks(const GatedJob& job, const ProductTask& task, float* scratch,
+                             const std::byte* next) const {
+  const ProductInput a = job.a.Rows(task.rows.begin, task.rows.count);
+  for (int64_t col = task.begin; col < task.end; col += kColumnBlock) {
+    const int64_t cols = std::min(kColumnBlock, task.end - col);
     // The up half may begin inside a panel: the product covers whole panels from there, `skip` columns too many on the left.
     const int64_t first = job.up_begin + col, skip = first % kPanel;
-    const Matrix gate{scratch, rows.count, cols, PaddedStride(kColumnBlock)};
-    const Matrix up{scratch + rows.count * gate.stride, rows.count, skip + cols, PaddedStride(kColumnBlock + kPanel)};
+    const Matrix gate{scratch, a.Count(), cols, PaddedStride(kColumnBlock)};
+    const Matrix up{scratch + a.Count() * gate.stride, a.Count(), skip + cols, PaddedStride(kColumnBlock + kPanel)};
     MultiplyBlock(a, job.gate, col / kPanel, gate, job.up.Panel(first / kPanel));
-    MultiplyBlock(a, job.up, first / kPanel, up, col + cols < end ? job.gate.Panel((col + cols) / kPanel) : nullptr);
-    for (int64_t row = 0; row < rows.count; ++row) {
-      row_.gelu_multiply(gate.Row(row), up.Row(row) + skip, cols, job.out.Row(rows.begin + row) + col);
+    MultiplyBlock(a, job.up, first / kPanel, up, col + cols < task.end ? job.gate.Panel((col + cols) / kPanel) : next);
+    for (int64_t row = 0; row < a.Count(); ++row) {
+      row_.gelu_multiply(gate.Row(row), up.Row(row) + skip, cols, job.out.Row(task.rows.begin + row) + col);
     }
   }
 }
@@ -110,37 +115,31 @@ void CpuKernels::RunGated(std::span<const GatedJob> jobs) {
   for (const GatedJob& job : jobs) {
     work += 4 * job.a.Count() * job.hidden * job.gate.in;
     rows = std::max(rows, job.a.Count());
-    blocks += (job.hidden + kColumnBlock - 1) / kColumnBlock;
+    blocks += (job.hidden + kColumnBlock - 1) / kColumnBlock * RowBlocks(job.a.Count(), product_.tile_rows).count;
   }
-  // A thread that stays with one job for several blocks knows which weights it reads next.
-  const int64_t task_cols = std::clamp<int64_t>(blocks / (int64_t{8} * pool_.threads()), 1, 6) * kColumnBlock;
-  auto tasks_of = [&](const GatedJob& job) {
-    return RowBlocks(job.a.Count(), product_.tile_rows).count * ((job.hidden + task_cols - 1) / task_cols);
-  };
-  int64_t tasks = 0;
-  for (const GatedJob& job : jobs) tasks += tasks_of(job);
+  const int64_t task_cols = TaskUnits(blocks, pool_.threads(), 1, 16) * kColumnBlock;
+  product_tasks_.clear();
+  for (size_t job = 0; job < jobs.size(); ++job) {
+    CutJob(job, RowBlocks(jobs[job].a.Count(), product_.tile_rows), jobs[job].hidden, task_cols, product_tasks_);
+  }
   const int64_t thread_floats = GatedFloats(rows);
   float* scratch = threads_.Floats(thread_floats * pool_.threads());
-  auto run = [&](int64_t task, int thread) {
-    size_t index = 0;
-    for (; task >= tasks_of(jobs[index]); ++index) task -= tasks_of(jobs[index]);
-    const GatedJob& job = jobs[index];
-    const RowBlocks row_blocks(job.a.Count(), product_.tile_rows);
-    const int64_t row = task % row_blocks.count * row_blocks.size, col = task / row_blocks.count * task_cols;
-    const int64_t block_rows = std::min(row_blocks.size, job.a.Count() - row);
-    if (block_rows <= 0) return;
-    GatedBlocks(job, {row, block_rows}, col, std::min(job.hidden, col + task_cols), scratch + thread * thread_floats);
+  auto run = [&](int64_t index, int thread) {
+    const ProductTask& task = product_tasks_[static_cast<size_t>(index)];
+    const ProductTask* later = LaterTask(index);
+    GatedBlocks(jobs[task.job], task, scratch + thread * thread_floats,
+                later == nullptr ? nullptr : jobs[later->job].gate.Panel(later->begin / kPanel));
   };
-  Run(tasks, work, run);
+  Run(static_cast<int64_t>(product_tasks_.size()), work, run);
 }
 
 void CpuKernels::GatedMlp(Matrix x, const MlpWeights& w, Matrix out) {
   const int64_t hidden = w.gate.out, stride = PaddedStride(hidden);
   const Matrix activated{hidden_.Floats(x.rows * stride), x.rows, hidden, stride};
-  const Weight& grouped = w.gate.format.grouped() ? w.gate : w.up;  // the one that needs codes, if any does
-  const GatedJob gated{Input(x, grouped, codes_), PackedMatrix(w.gate, 0), PackedMatrix(w.up, 0), 0, hidden, activated};
+  const GatedJob gated{
+      Input(x, {&w.gate, &w.up}, codes_), PackedMatrix(w.gate, 0), PackedMatrix(w.up, 0), 0, hidden, activated};
   RunGated({&gated, 1});
-  const LinearJob down{Input(activated, w.down, codes_), PackedMatrix(w.down, 0), out};
+  const LinearJob down{Input(activated, {&w.down}, codes_), PackedMatrix(w.down, 0), out};
   RunLinear({&down, 1});
 }
 

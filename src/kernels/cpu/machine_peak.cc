@@ -71,6 +71,8 @@ MachinePeak MeasureMachinePeak(int threads) {
   const GroupedOps& grouped = SupportedGroupedOps().front();
   peak.flops_one_thread = RegisterRate(ops.multiply_add, kRounds, one);
   peak.flops_all_threads = RegisterRate(ops.multiply_add, kRounds, pool);
+  peak.bf16_one_thread = RegisterRate(ops.multiply_add_bf16, kRounds, one);
+  peak.bf16_all_threads = RegisterRate(ops.multiply_add_bf16, kRounds, pool);
   peak.int8_one_thread = RegisterRate(grouped.peak, kIntegerRounds, one);
   peak.int8_all_threads = RegisterRate(grouped.peak, kIntegerRounds, pool);
   peak.read_bytes_per_second = ReadRate(ops, pool);

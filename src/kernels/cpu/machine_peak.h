@@ -1,5 +1,5 @@
-// Measures what this machine can do at most: float32 multiply-adds, int8 dot products and sequential reads. `dgemma bench` print
-// every figure as a share of these. Takes about half a second.
+// Measures what this machine can do at most: multiply-adds of float32 and of bfloat16, int8 dot products and sequential reads.
+// `dgemma bench` prints every figure as a share of these. Takes about half a second.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +12,8 @@ struct MachinePeak {
   int threads = 1;
   double flops_one_thread = 0;       ///< float32 operations per second, a multiply-add counts as two
   double flops_all_threads = 0;      ///< the same with all threads at once
+  double bf16_one_thread = 0;        ///< the same of bfloat16 pairs, as products with bfloat16 weights do them
+  double bf16_all_threads = 0;       ///< the same with all threads at once
   double int8_one_thread = 0;        ///< operations of integer dot products per second, as products with grouped weights do them
   double int8_all_threads = 0;       ///< the same with all threads at once
   double read_bytes_per_second = 0;  ///< sequential reads of memory far larger than the caches, all threads

@@ -84,8 +84,6 @@ float HalfAt(const std::byte* from) {
   return FromF16(bits);
 }
 
-}  // namespace
-
 void WidenGrouped(const PackedMatrix& matrix, const MatrixBlock& block, const LiveIds& needed, float* out) {
   const WeightFormat& format = matrix.format;
   const int64_t groups = GroupCount(format, matrix.in);
@@ -134,6 +132,20 @@ void WidenGrouped(const PackedMatrix& matrix, const MatrixBlock& block, const Li
       }
     }
   }
+}
+
+}  // namespace
+
+void WidenBlock(const ProductOps& ops, const PackedMatrix& matrix, const MatrixBlock& block, const LiveIds& needed,
+                float* out) {
+  if (matrix.format.grouped()) {
+    WidenGrouped(matrix, block, needed, out);
+    return;
+  }
+  const PanelFormat format = matrix.panel_format();
+  const int64_t unit_values = format == PanelFormat::kBf16Pairs ? 2 : 1;
+  const std::byte* from = matrix.Panel(block.row / kPanel) + block.col / unit_values * kPanel * 4;
+  ops.transpose(from, format, matrix.panel_stride(), block.rows, block.cols, out);
 }
 
 void ReadPackedRow(const PackedMatrix& matrix, int64_t row, float scale, float* out) {

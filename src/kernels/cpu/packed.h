@@ -26,6 +26,13 @@ struct PackedMatrix {
 
   int64_t PanelCount() const { return (out + kPanel - 1) / kPanel; }
   const std::byte* Panel(int64_t panel) const { return panels + panel * panel_bytes; }
+  /// Outputs [begin, begin + count); begin is a multiple of 16.
+  PackedMatrix Outputs(int64_t begin, int64_t count) const {
+    PackedMatrix part = *this;
+    part.panels = Panel(begin / kPanel);
+    part.out = count;
+    return part;
+  }
   /// Of plain formats.
   PanelFormat panel_format() const { return format.kind == WeightKind::kBf16 ? PanelFormat::kBf16Pairs : PanelFormat::kF32; }
   /// Distance of panels in units of 4 bytes: a float, or a pair of bfloat16.
@@ -47,9 +54,10 @@ struct MatrixBlock {
 /// Which of 256 consecutive rows.
 using LiveIds = std::bitset<256>;
 
-/// A block of a grouped matrix as float32 panels of 16 columns [cols / 16][rows rounded up to 16][16]. Only rows of the block that
-/// are in `needed` are written.
-void WidenGrouped(const PackedMatrix& matrix, const MatrixBlock& block, const LiveIds& needed, float* out);
+/// A block of a matrix as float32 panels of 16 columns [cols / 16][rows rounded up to 16][16]: the right side of products with the
+/// matrix itself instead of its transpose. Of grouped matrices only rows that are in `needed` are written.
+void WidenBlock(const ProductOps& ops, const PackedMatrix& matrix, const MatrixBlock& block, const LiveIds& needed,
+                float* out);
 /// Row `row` of a matrix: out[i] = value(row, i) * scale.
 void ReadPackedRow(const PackedMatrix& matrix, int64_t row, float scale, float* out);
 

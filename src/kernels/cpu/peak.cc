@@ -1,6 +1,7 @@
 // Loops that reach the limits of a core: multiply-adds from registers, and sequential reads. Compiled for each instruction set.
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/targets.h"
+#include "kernels/cpu/tile.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/peak.cc"
@@ -53,7 +54,12 @@ float Read(const float* x, int64_t n) {
   return hn::GetLane(hn::SumOfLanes(d, hn::Add(hn::Add(s0, s1), hn::Add(s2, s3))));
 }
 
-PeakOps MakePeakOps() { return {&MultiplyAdd, &Read}; }
+PeakOps MakePeakOps() {
+#if HWY_TARGET == HWY_AVX3
+  if (HasBf16Dots()) return {&MultiplyAdd, &DotPeak, &Read};
+#endif
+  return {&MultiplyAdd, &MultiplyAdd, &Read};
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace dgemma

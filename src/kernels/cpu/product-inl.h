@@ -13,7 +13,7 @@
 
 #include "hwy/highway.h"
 #include "kernels/cpu/compiler.h"
-#include "kernels/cpu/simd.h"
+#include "kernels/cpu/tile.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace dgemma {
@@ -44,20 +44,6 @@ constexpr size_t TilePanels(size_t rows) {
   return kMaxTilePanels;
 }
 
-struct TileCall {
-  const float* a;
-  int64_t a_stride;
-  const void* b;
-  int64_t b_row_stride;
-  int64_t b_panel_stride;
-  int64_t depth;
-  float* c;
-  int64_t c_stride;
-  Start start;
-  const char* ahead;  ///< memory asked for while this tile runs: `ahead_step` bytes further at each step of depth
-  int64_t ahead_step;
-};
-
 /// One step of depth: sums[r][v] += a[r] * b[v].
 template <size_t kRows, size_t kVectors>
 HWY_INLINE void Accumulate(const float* HWY_RESTRICT const (&a)[(kRows + 2) / 3], size_t a_stride,
@@ -71,6 +57,7 @@ HWY_INLINE void Accumulate(const float* HWY_RESTRICT const (&a)[(kRows + 2) / 3]
   }
 }
 
+/// A is float32; B is, or pairs of bfloat16 that are widened on the way: then depth counts values, and is even.
 template <size_t kRows, size_t kPanels, PanelFormat kFormat>
 void Tile(const TileCall& call) {
   constexpr size_t kVectors = kPanels * kPanelVectors;
@@ -78,12 +65,16 @@ void Tile(const TileCall& call) {
   const hn::RebindToUnsigned<TileTag> du;
   const auto a_stride = static_cast<size_t>(call.a_stride), c_stride = static_cast<size_t>(call.c_stride);
   const auto b_row = static_cast<size_t>(call.b_row_stride), b_panel = static_cast<size_t>(call.b_panel_stride);
+  const auto c_panel = static_cast<size_t>(call.c_panel_stride);
+  const auto c_of = [&](size_t r, size_t v) {
+    return call.c + r * c_stride + v / kPanelVectors * c_panel + v % kPanelVectors * kTileLanes;
+  };
   TileVec sums[kRows][kVectors];
   DGEMMA_UNROLL
   for (size_t r = 0; r < kRows; ++r) {
     DGEMMA_UNROLL
     for (size_t v = 0; v < kVectors; ++v) {
-      sums[r][v] = call.start == Start::kZero ? hn::Zero(d) : hn::LoadU(d, call.c + r * c_stride + v * kTileLanes);
+      sums[r][v] = call.start == Start::kZero ? hn::Zero(d) : hn::LoadU(d, c_of(r, v));
     }
   }
   // Three rows share one pointer (offsets 0, 1 and 2 strides are addressing modes), which leaves registers for the rest.
@@ -105,15 +96,13 @@ void Tile(const TileCall& call) {
       }
       Accumulate<kRows, kVectors>(a, a_stride, halves, sums);
       for (auto& pointer : a) ++pointer;
-      if (k + 1 < call.depth) {
-        DGEMMA_UNROLL
-        for (size_t v = 0; v < kVectors; ++v) {
-          const auto pairs = hn::LoadU(du, b + v / kPanelVectors * b_panel + v % kPanelVectors * kTileLanes);
-          halves[v] = hn::BitCast(d, hn::And(pairs, high));
-        }
-        Accumulate<kRows, kVectors>(a, a_stride, halves, sums);
-        for (auto& pointer : a) ++pointer;
+      DGEMMA_UNROLL
+      for (size_t v = 0; v < kVectors; ++v) {
+        const auto pairs = hn::LoadU(du, b + v / kPanelVectors * b_panel + v % kPanelVectors * kTileLanes);
+        halves[v] = hn::BitCast(d, hn::And(pairs, high));
       }
+      Accumulate<kRows, kVectors>(a, a_stride, halves, sums);
+      for (auto& pointer : a) ++pointer;
       b += kPanel;
       __builtin_prefetch(ahead, 0, 2);
       ahead += ahead_step;
@@ -136,11 +125,9 @@ void Tile(const TileCall& call) {
   DGEMMA_UNROLL
   for (size_t r = 0; r < kRows; ++r) {
     DGEMMA_UNROLL
-    for (size_t v = 0; v < kVectors; ++v) hn::StoreU(sums[r][v], d, call.c + r * c_stride + v * kTileLanes);
+    for (size_t v = 0; v < kVectors; ++v) hn::StoreU(sums[r][v], d, c_of(r, v));
   }
 }
-
-using TileFunction = void (*)(const TileCall&);
 
 /// The instance for `rows` rows and up to `panels` panels, a power of two no larger than TilePanels(rows).
 template <PanelFormat kFormat, size_t kPanels, size_t... kIndex>

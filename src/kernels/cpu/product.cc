@@ -1,10 +1,12 @@
 // The blocked matrix product over packed panels, and the transposition of panels: the only source that knows the register tile.
 // Compiled once for each instruction set; everything above calls it through ProductOps.
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/targets.h"
+#include "kernels/cpu/tile.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/product.cc"
@@ -12,6 +14,7 @@
 
 #include "hwy/highway.h"
 #include "kernels/cpu/product-inl.h"
+#include "kernels/cpu/transpose-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace dgemma {
@@ -41,12 +44,6 @@ void CopyPanels(const Product& p, int64_t col, int64_t panels, int64_t k, int64_
         hn::StoreU(hn::BitCast(d, hn::ShiftLeft<16>(both)), d, even);
         hn::StoreU(hn::BitCast(d, hn::And(both, high)), d, even + kPanel);
       }
-      if (depth % 2 != 0) {
-        for (int64_t j = 0; j < kPanel; j += kLanes) {
-          const auto last = hn::LoadU(du, from + depth / 2 * kPanel + j);
-          hn::StoreU(hn::BitCast(d, hn::ShiftLeft<16>(last)), d, to + (depth - 1) * kPanel + j);
-        }
-      }
       continue;
     }
     const float* from = static_cast<const float*>(p.b) + first + k * p.b_row_stride;
@@ -75,6 +72,7 @@ void PartialTile(TileFunction tile, TileCall call, int64_t rows, int64_t cols) {
   const int64_t c_stride = call.c_stride;
   call.c = buffer;
   call.c_stride = stride;
+  call.c_panel_stride = kPanel;
   tile(call);
   for (int64_t r = 0; r < rows; ++r) std::memcpy(c + r * c_stride, buffer + r * stride, bytes);
 }
@@ -86,9 +84,18 @@ struct Ahead {
   int64_t bytes = 0;
 };
 
+/// Asks for C of the tile two further on: of panels that add up sums over few rows it is most of what memory moves.
+void AskForTile(const TileCall& call, int64_t rows, int64_t panels) {
+  for (int64_t panel = 0; panel < panels; ++panel) {
+    const float* c = call.c + panel * call.c_panel_stride + 2 * rows * call.c_stride;
+    for (int64_t r = 0; r < rows; ++r) __builtin_prefetch(c + r * call.c_stride, 1, 3);
+  }
+}
+
+using TileFinder = TileFunction (*)(int64_t rows, int64_t panels);
+
 /// All rows times one group of panels over one block of depth.
-template <PanelFormat kFormat>
-void RowTiles(const Product& p, TileCall call, int64_t panels, int64_t cols, Ahead ahead) {
+void RowTiles(const Product& p, TileFinder find, TileCall call, int64_t panels, int64_t cols, Ahead ahead) {
   const int64_t tiles = (p.rows + kTileRows - 1) / kTileRows;
   if (ahead.bytes > 0) {
     call.ahead = ahead.begin;
@@ -96,7 +103,8 @@ void RowTiles(const Product& p, TileCall call, int64_t panels, int64_t cols, Ahe
   }
   for (int64_t tile = 0; tile < tiles; ++tile) {  // sizes differ by one at most: no tile is too small to hide latency
     const int64_t rows = p.rows / tiles + (tile < p.rows % tiles ? 1 : 0);
-    const TileFunction run = FindTile<kFormat>(rows, panels);
+    const TileFunction run = find(rows, panels);
+    if (p.c_panel_stride != kPanel) AskForTile(call, rows, panels);
     if (cols == panels * kPanel)
       run(call);
     else
@@ -130,8 +138,17 @@ bool NeedsCopy(const Product& p) {
                                            : p.format == PanelFormat::kBf16Pairs && !HasFewRows(p);
 }
 
-/// All rows of p and all its columns over depth [k, k + depth).
-void MultiplyDepth(const Product& p, int64_t k, int64_t depth, bool copy, float* copied) {
+/// Depth [begin, begin + size).
+struct DepthBlock {
+  int64_t begin;
+  int64_t size;
+};
+
+/// All rows of p and all its columns over one block of depth, where A begins. `floats` finds the tile of float32 panels, and of
+/// what looks like them.
+void MultiplyDepth(const Product& p, DepthBlock block, TileFinder floats, float* copied) {
+  const int64_t k = block.begin, depth = block.size;
+  const bool copy = NeedsCopy(p);
   const bool few_rows = HasFewRows(p);
   int64_t panels = static_cast<int64_t>(few_rows ? TilePanels(static_cast<size_t>(p.rows)) : kMaxTilePanels);
   for (int64_t col = 0; col < p.cols; col += panels * kPanel) {
@@ -139,79 +156,117 @@ void MultiplyDepth(const Product& p, int64_t k, int64_t depth, bool copy, float*
     while (panels > left) panels /= 2;
     const int64_t cols = std::min(panels * kPanel, p.cols - col), first = col / kPanel * p.b_panel_stride;
     const char* start_of_b = static_cast<const char*>(p.b) + first * 4;
-    TileCall call{p.a + k,
+    TileCall call{p.a,
                   p.a_stride,
                   copied,
                   kPanel,
                   kDepthBlock * kPanel,
                   depth,
-                  p.c + col,
+                  p.c + col / kPanel * p.c_panel_stride,
                   p.c_stride,
+                  p.c_panel_stride,
                   k == 0 ? p.start : Start::kAdd,
                   start_of_b,
                   0};
     const Ahead ahead = few_rows ? Ahead() : NextPanel(p, col + panels * kPanel, k, depth);
     if (copy) {
       CopyPanels(p, col, panels, k, depth, copied);
-      RowTiles<PanelFormat::kF32>(p, call, panels, cols, ahead);
+      RowTiles(p, floats, call, panels, cols, ahead);
       continue;
     }
+    const bool pairs = p.format == PanelFormat::kBf16Pairs;
+    const char* b = start_of_b + (pairs ? k / 2 : k) * p.b_row_stride * 4;
+    call.b = b;
     call.b_row_stride = p.b_row_stride;
     call.b_panel_stride = p.b_panel_stride;
     if (few_rows) {  // its own panel, a few lines further on
-      call.ahead = start_of_b + 4096;
+      call.ahead = b + 4096;
       call.ahead_step = p.b_row_stride * 4;
     }
-    if (p.format == PanelFormat::kBf16Pairs) {
-      call.b = start_of_b + k / 2 * kPanel * 4;
-      RowTiles<PanelFormat::kBf16Pairs>(p, call, panels, cols, ahead);
-    } else {
-      call.b = start_of_b + k * p.b_row_stride * 4;
-      RowTiles<PanelFormat::kF32>(p, call, panels, cols, ahead);
+    RowTiles(p, pairs ? &FindTile<PanelFormat::kBf16Pairs> : floats, call, panels, cols, ahead);
+  }
+}
+
+/// Rows of one block of rows: equal blocks and, except the last, multiples of the tile.
+int64_t RowsOfBlock(const Product& p) {
+  const int64_t blocks = (p.rows + kRowsBlock - 1) / kRowsBlock;
+  return ((p.rows + blocks - 1) / blocks + kTileRows - 1) / kTileRows * kTileRows;
+}
+
+/// Of float32, or of pairs of bfloat16 that look like it.
+void MultiplyUnits(const Product& p, TileFinder find) {
+  alignas(64) float copied[static_cast<size_t>(4 * kPanel * kDepthBlock)];
+  const int64_t depth_block = HasFewRows(p) && !NeedsCopy(p) ? std::max<int64_t>(p.depth, 1) : kDepthBlock;
+  const int64_t rows = RowsOfBlock(p);
+  for (int64_t k = 0; k == 0 || k < p.depth; k += depth_block) {
+    for (int64_t row = 0; row < p.rows; row += rows) {
+      Product part = p;
+      part.a += row * p.a_stride + k;
+      part.c += row * p.c_stride;
+      part.rows = std::min(rows, p.rows - row);
+      MultiplyDepth(part, {k, std::min(depth_block, p.depth - k)}, find, copied);
+    }
+  }
+}
+
+/// Widens rows of pairs to twice as many floats.
+void WidenRows(const Product& p, int64_t pairs, float* to, int64_t to_stride) {
+  for (int64_t row = 0; row < p.rows; ++row) {
+    const float* from = p.a + row * p.a_stride;
+    for (int64_t k = 0; k < pairs; ++k) {
+      const uint32_t pair = std::bit_cast<uint32_t>(from[k]);
+      to[row * to_stride + 2 * k] = std::bit_cast<float>(pair << 16);
+      to[row * to_stride + 2 * k + 1] = std::bit_cast<float>(pair & 0xFFFF0000u);
+    }
+  }
+}
+
+/// Of pairs of bfloat16 as float32: a block of A, and of B where many rows use it, is widened before the tiles run, little
+/// beside the columns and rows that meet it.
+void MultiplyWidened(const Product& p) {
+  constexpr int64_t kStride = kDepthBlock + 16, kPairs = kDepthBlock / 2;
+  alignas(64) float copied[static_cast<size_t>(4 * kPanel * kDepthBlock)];
+  alignas(64) float widened[static_cast<size_t>(kRowsBlock * kStride)];
+  const int64_t rows = RowsOfBlock(p);
+  for (int64_t k = 0; k == 0 || k < p.depth; k += kPairs) {
+    const int64_t pairs = std::min(kPairs, p.depth - k);
+    for (int64_t row = 0; row < p.rows; row += rows) {
+      Product part = p;
+      part.a += row * p.a_stride + k;
+      part.c += row * p.c_stride;
+      part.rows = std::min(rows, p.rows - row);
+      WidenRows(part, pairs, widened, kStride);
+      part.a = widened;
+      part.a_stride = kStride;
+      part.depth = 2 * p.depth;
+      MultiplyDepth(part, {2 * k, 2 * pairs}, &FindTile<PanelFormat::kF32>, copied);
     }
   }
 }
 
 void Multiply(const Product& p) {
   if (p.rows <= 0 || p.cols <= 0) return;
-  alignas(64) float copied[static_cast<size_t>(4 * kPanel * kDepthBlock)];
-  const bool copy = NeedsCopy(p);
-  const int64_t depth_block = HasFewRows(p) && !copy ? std::max<int64_t>(p.depth, 1) : kDepthBlock;
-  // Blocks of rows are equal and, except the last, multiples of the tile.
-  const int64_t blocks = (p.rows + kRowsBlock - 1) / kRowsBlock;
-  const int64_t rows = ((p.rows + blocks - 1) / blocks + kTileRows - 1) / kTileRows * kTileRows;
-  for (int64_t k = 0; k == 0 || k < p.depth; k += depth_block) {
-    for (int64_t row = 0; row < p.rows; row += rows) {
-      Product part = p;
-      part.a += row * p.a_stride;
-      part.c += row * p.c_stride;
-      part.rows = std::min(rows, p.rows - row);
-      MultiplyDepth(part, k, std::min(depth_block, p.depth - k), copy, copied);
-    }
-  }
+  if (p.format == PanelFormat::kBf16Pairs)
+    MultiplyWidened(p);
+  else
+    MultiplyUnits(p, &FindTile<PanelFormat::kF32>);
 }
 
-/// 4 x 4 floats: rows are 4 lanes of consecutive ids, results go to four ids' rows.
-HWY_INLINE void Transpose4(const float* const (&from)[4], float* to, int64_t stride) {
-#if HWY_TARGET == HWY_SCALAR
-  for (int64_t i = 0; i < 4; ++i) {
-    for (int64_t j = 0; j < 4; ++j) to[i * stride + j] = from[j][i];
+#if HWY_TARGET == HWY_AVX3
+/// A product of pairs runs through the same loops as one of floats, with another tile.
+static_assert(kTileRows == kDotTileRows && kMaxSums == static_cast<size_t>(kDotTileSums));
+
+void MultiplyWithDots(const Product& p) {
+  if (p.rows <= 0 || p.cols <= 0) return;
+  if (p.format != PanelFormat::kBf16Pairs) {
+    Multiply(p);
+    return;
   }
-#else
-  const hn::CappedTag<float, 4> d;
-  const hn::RepartitionToWide<decltype(d)> dw;
-  const auto r0 = hn::LoadU(d, from[0]), r1 = hn::LoadU(d, from[1]), r2 = hn::LoadU(d, from[2]),
-             r3 = hn::LoadU(d, from[3]);
-  const auto low01 = hn::BitCast(dw, hn::InterleaveLower(d, r0, r1)),
-             low23 = hn::BitCast(dw, hn::InterleaveLower(d, r2, r3));
-  const auto up01 = hn::BitCast(dw, hn::InterleaveUpper(d, r0, r1)),
-             up23 = hn::BitCast(dw, hn::InterleaveUpper(d, r2, r3));
-  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(dw, low01, low23)), d, to);
-  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(dw, low01, low23)), d, to + stride);
-  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(dw, up01, up23)), d, to + 2 * stride);
-  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(dw, up01, up23)), d, to + 3 * stride);
-#endif
+  Product units = p;
+  units.format = PanelFormat::kF32;
+  MultiplyUnits(units, &FindDotTile);
 }
+#endif
 
 /// See ProductOps::transpose.
 void TransposePanels(const void* from, PanelFormat format, int64_t panel_stride, int64_t ids, int64_t width,
@@ -287,7 +342,14 @@ void AddFew(const float* a, const uint8_t* id, int64_t count, const float* b, in
   }
 }
 
-ProductOps MakeProductOps() { return {hwy::TargetName(HWY_TARGET), kTileRows, &Multiply, &TransposePanels, &AddFew}; }
+std::vector<ProductOps> MakeProductOps() {
+  std::vector<ProductOps> found;
+#if HWY_TARGET == HWY_AVX3
+  if (HasBf16Dots()) found.push_back({"AVX3 bf16", kTileRows, &MultiplyWithDots, &TransposePanels, &AddFew});
+#endif
+  found.push_back({hwy::TargetName(HWY_TARGET), kTileRows, &Multiply, &TransposePanels, &AddFew});
+  return found;
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace dgemma
@@ -296,6 +358,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace dgemma {
 HWY_EXPORT(MakeProductOps);
-ProductOps ChooseProductOps() { return HWY_DYNAMIC_DISPATCH(MakeProductOps)(); }
+std::vector<ProductOps> SupportedProductOps() { return HWY_DYNAMIC_DISPATCH(MakeProductOps)(); }
+ProductOps ChooseProductOps() { return SupportedProductOps().front(); }
 }  // namespace dgemma
 #endif

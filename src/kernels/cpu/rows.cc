@@ -15,39 +15,11 @@
 
 #include "hwy/highway.h"
 #include "kernels/cpu/math-inl.h"
+#include "kernels/cpu/row_parts-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace dgemma {
 namespace HWY_NAMESPACE {
-
-using RowTag = hn::CappedTag<float, 16>;
-using RowVec = hn::Vec<RowTag>;
-inline constexpr int64_t kLanes = static_cast<int64_t>(hn::MaxLanes(RowTag()));
-
-/// The first min(n, lanes) values, the rest `fill`.
-HWY_INLINE RowVec LoadPart(const float* x, int64_t n, float fill) {
-  const RowTag d;
-  if (n >= kLanes) return hn::LoadU(d, x);
-  alignas(64) float lanes[kLanes];
-  for (int64_t i = 0; i < kLanes; ++i) lanes[i] = i < n ? x[i] : fill;
-  return hn::Load(d, lanes);
-}
-
-HWY_INLINE void StorePart(RowVec v, int64_t n, float* x) {
-  const RowTag d;
-  if (n >= kLanes) {
-    hn::StoreU(v, d, x);
-    return;
-  }
-  alignas(64) float lanes[kLanes];
-  hn::Store(v, d, lanes);
-  for (int64_t i = 0; i < n; ++i) x[i] = lanes[i];
-}
-
-HWY_INLINE float Total(RowVec v) {
-  const RowTag d;
-  return hn::GetLane(hn::SumOfLanes(d, v));
-}
 
 float SumSquares(const float* x, int64_t n) {
   const RowTag d;
@@ -243,6 +215,28 @@ float Quantize(const float* x, int64_t n, int8_t* code) {
   return largest / 127.0f;
 }
 
+void RoundBf16(const float* x, int64_t n, uint16_t* out) {
+  const hn::RebindToUnsigned<RowTag> du;
+  const hn::RebindToSigned<RowTag> di;
+  const hn::Rebind<uint16_t, RowTag> d16;
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const RowVec v = LoadPart(x + i, n - i, 0.0f);
+    const auto bits = hn::BitCast(du, v), high = hn::ShiftRight<16>(bits);
+    const auto odd = hn::And(high, hn::Set(du, 1u));
+    const auto nearest = hn::ShiftRight<16>(hn::Add(hn::Add(bits, hn::Set(du, 0x7FFFu)), odd));
+    const auto quiet = hn::Or(high, hn::Set(du, 0x40u));
+    const auto rounded = hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(v)), quiet, nearest);
+    const auto halves = hn::DemoteTo(d16, hn::BitCast(di, rounded));
+    if (n - i >= kLanes) {
+      hn::StoreU(halves, d16, out + i);
+    } else {
+      alignas(64) uint16_t lanes[kLanes];
+      hn::Store(halves, d16, lanes);
+      std::copy_n(lanes, n - i, out + i);
+    }
+  }
+}
+
 AboveThreshold Above(const float* x, int64_t n, float threshold) {
   const RowTag d;
   const RowVec limit = hn::Set(d, threshold);
@@ -258,8 +252,8 @@ AboveThreshold Above(const float* x, int64_t n, float threshold) {
 }
 
 RowOps MakeRowOps() {
-  return {&SumSquares,   &Scale,   &Add,    &AddScaled,  &Divide,       &GeluMultiply, &Rotate,
-          &SoftmaxBlock, &Softcap, &Temper, &InspectRow, &Exponentiate, &Above, &Quantize};
+  return {&SumSquares, &Scale,  &Add,        &AddScaled,    &Divide, &GeluMultiply, &Rotate,   &SoftmaxBlock,
+          &Softcap,    &Temper, &InspectRow, &Exponentiate, &Above,  &Quantize,     &RoundBf16};
 }
 
 }  // namespace HWY_NAMESPACE

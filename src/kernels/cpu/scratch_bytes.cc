@@ -4,6 +4,14 @@
 #include "kernels/cpu/scratch.h"
 
 namespace dgemma {
+namespace {
+
+/// Floats of rows [rows, in] in every form that some weight of the model reads.
+int64_t InputFloats(const CpuShape& shape, int64_t rows, int64_t in) {
+  return (shape.grouped ? CodeFloats(rows, in) : 0) + (shape.bf16 ? PairFloats(rows, in) : 0);
+}
+
+}  // namespace
 
 int64_t CpuScratchBytes(const CpuShape& shape, int threads) {
   const int64_t slots = shape.rows * shape.active;
@@ -12,16 +20,16 @@ int64_t CpuScratchBytes(const CpuShape& shape, int threads) {
       std::max(shape.rows * PaddedStride(shape.dense_width), slots * PaddedStride(shape.expert_width));
   const int64_t gathered = std::max(GatheredFloats(slots, shape.width, shape.grouped),
                                     shape.rows * (PaddedStride(shape.width) + PaddedStride(shape.experts)));
-  int64_t codes = 0;
-  if (shape.grouped)
-    codes = std::max({CodeFloats(shape.rows, std::max(shape.width, shape.dense_width)),
-                      CodeFloats(shape.rows, shape.query_width), CodeFloats(slots, shape.expert_width)});
+  const int64_t codes =
+      std::max({InputFloats(shape, shape.rows, std::max(shape.width, shape.dense_width)),
+                InputFloats(shape, shape.rows, shape.query_width), InputFloats(shape, slots, shape.expert_width)});
   int64_t each_thread = std::max(GatedFloats(shape.rows), AttentionFloats(shape.head_size, shape.group));
   if (shape.head_rows > 0)
     each_thread = std::max({each_thread, SoftFloats(shape.head_rows), SampleFloats(shape.width)});
   const int64_t floats = kv + hidden + gathered + codes + each_thread * std::max(threads, 1);
   return floats * static_cast<int64_t>(sizeof(float)) +
-         CpuHeadScratch::Bytes(shape.head_rows, shape.width, shape.vocab, shape.grouped);
+         CpuHeadScratch::Bytes(shape.head_rows, shape.width, shape.vocab,
+                               InputFloats(shape, shape.head_rows, shape.width));
 }
 
 }  // namespace dgemma

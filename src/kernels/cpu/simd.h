@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 namespace dgemma {
 
@@ -15,14 +16,15 @@ inline constexpr int64_t kPanel = 16;
 /// How the right side of a product lies in memory.
 enum class PanelFormat : uint8_t {
   kF32,  ///< value (k, j) at b[k * row_stride + j], panels b_panel_stride floats apart; 16 values readable everywhere
-  kBf16Pairs,  ///< u32 at b[k / 2 * 16 + j]: k even in the low half, k odd in the high half; strides count u32
+  kBf16Pairs,  ///< as kF32 with pairs of bfloat16 in place of floats: k even in the low half, k odd in the high half
   kF32Rows,    ///< as kF32, but only `cols` values of a row are readable
 };
 
 /// What a product does to C.
 enum class Start : uint8_t { kZero, kAdd };
 
-/// C[rows, cols] (+)= A[rows, depth] * B[depth, cols], float32 throughout, strides in values.
+/// C[rows, cols] (+)= A[rows, depth] * B[depth, cols], sums in float32. A and B are float32; with kBf16Pairs both are pairs of
+/// bfloat16, an odd last one paired with zero, and `depth` and all strides count pairs.
 struct Product {
   const float* a = nullptr;
   int64_t a_stride = 0;
@@ -35,11 +37,13 @@ struct Product {
   int64_t cols = 0;
   float* c = nullptr;
   int64_t c_stride = 0;
+  int64_t c_panel_stride =
+      kPanel;  ///< of 16 columns of C; where they do not follow each other, cols is a multiple of 16
   Start start = Start::kZero;
 };
 
 struct ProductOps {
-  const char* target;  ///< for people: "AVX2"
+  const char* target;  ///< for people: "AVX2"; "AVX3 bf16" where products of bfloat16 pairs are the processor's own
   int64_t tile_rows;   ///< rows of the largest register tile; blocks of rows are best a multiple of it
   void (*multiply)(const Product& product);
   /// Packed panels of 16 ids [ids / 16][dimension][16] -> panels of 16 dimensions [width / 16][ids rounded up to 16][16], float32.
@@ -103,15 +107,21 @@ struct RowOps {
   AboveThreshold (*above)(const float* x, int64_t n, float threshold);
   /// QuantizeActivations of tensor/groups.h, the same bits.
   float (*quantize)(const float* x, int64_t n, int8_t* code);
+  /// ToBf16 of tensor/rounding.h, the same bits.
+  void (*round_bf16)(const float* x, int64_t n, uint16_t* out);
 };
 
 /// Float32 multiply-adds from registers only, `rounds` times; returns the operations done (2 for each lane). The machine's peak.
 struct PeakOps {
   double (*multiply_add)(int64_t rounds, float* sink);
+  /// The same in products of bfloat16 pairs; multiply_add where they are widened.
+  double (*multiply_add_bf16)(int64_t rounds, float* sink);
   /// Sum over n floats (a multiple of 64), for read bandwidth.
   float (*read)(const float* x, int64_t n);
 };
 
+/// Every way to multiply that the chosen instruction set has, best first.
+std::vector<ProductOps> SupportedProductOps();
 ProductOps ChooseProductOps();
 RowOps ChooseRowOps();
 PeakOps ChoosePeakOps();

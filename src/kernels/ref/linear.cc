@@ -75,6 +75,9 @@ void RefKernels::LinearRow(const float* x, const Weight& w, int64_t index, float
     const float scale = QuantizeActivations({x, code.size()}, code);
     for (const int8_t value : code) rounded.push_back(scale * static_cast<float>(value));
     x = rounded.data();
+  } else if (w.format.kind == WeightKind::kBf16) {
+    for (int64_t i = 0; i < w.in; ++i) rounded.push_back(Round(Rounding::kBfloat16, x[i]));
+    x = rounded.data();
   }
   for (int64_t o = 0; o < w.out; ++o) {
     const float* weights = w.Vector() + (index * w.out + o) * w.in;
