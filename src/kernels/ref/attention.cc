@@ -3,30 +3,9 @@
 #include <cmath>
 
 #include "kernels/ref/ref_kernels.h"
+#include "kernels/ref/visible_keys.h"
 
 namespace dgemma {
-namespace {
-
-/// One key/value that a row sees.
-struct VisibleKey {
-  const KvStore* store = nullptr;
-  int64_t slot = 0;
-};
-
-/// Keys in the order that Transformers concatenates them: cache by position, then the canvas itself.
-std::vector<VisibleKey> VisibleKeys(const AttentionSpan& span, int64_t pos) {
-  const int64_t end = span.causal ? pos + 1 : span.cache_end;
-  int64_t begin = span.cache_begin;
-  if (span.window > 0) begin = std::max(begin, end - (span.causal ? span.window : span.window - 1));
-  std::vector<VisibleKey> keys;
-  for (int64_t p = begin; p < end; ++p) keys.push_back({&span.cache, p % span.cache.slots});
-  if (!span.causal) {
-    for (int64_t slot = 0; slot < span.local_rows; ++slot) keys.push_back({&span.local, slot});
-  }
-  return keys;
-}
-
-}  // namespace
 
 void RefKernels::RotateHead(const Rotary& rotary, int64_t row, int64_t head_size, float* x) const {
   const int64_t half = head_size / 2;
@@ -81,10 +60,10 @@ void RefKernels::Attend(std::span<const AttentionSpan> spans, const QkvShape& sh
         const int64_t kv_head = head / group;
         float max = -INFINITY;
         for (size_t j = 0; j < keys.size(); ++j) {
+          const KvStore& store = keys[j].StoreOf(span);
           double score = 0;
           for (int64_t dim = 0; dim < size; ++dim) {
-            score +=
-                static_cast<double>(query[dim]) * keys[j].store->k[keys[j].store->KeyIndex(kv_head, keys[j].slot, dim)];
+            score += static_cast<double>(query[dim]) * store.k[store.KeyIndex(kv_head, keys[j].slot, dim)];
           }
           p[j] = Rounded(score);
           max = std::max(max, p[j]);
@@ -95,8 +74,8 @@ void RefKernels::Attend(std::span<const AttentionSpan> spans, const QkvShape& sh
         for (int64_t dim = 0; dim < size; ++dim) {
           double total = 0;
           for (size_t j = 0; j < keys.size(); ++j) {
-            total +=
-                static_cast<double>(p[j]) * keys[j].store->v[keys[j].store->ValueIndex(kv_head, keys[j].slot, dim)];
+            const KvStore& store = keys[j].StoreOf(span);
+            total += static_cast<double>(p[j]) * store.v[store.ValueIndex(kv_head, keys[j].slot, dim)];
           }
           out.Row(span.row + r)[head * size + dim] = Rounded(total);
         }
