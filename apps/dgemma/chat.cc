@@ -1,12 +1,14 @@
 // The chat's loop: read a message, obey a command or ask the model, keep the conversation.
 #include "chat.h"
 
+#include <fmt/format.h>
 #include <sys/stat.h>
 
 #include <utility>
 
 #include "ask.h"
 #include "base/try.h"
+#include "embedded_model.h"
 #include "files/messages.h"
 
 namespace dgemma {
@@ -27,9 +29,7 @@ Chat::Chat(ChatStart start, std::unique_ptr<Session> session)
     : start_(std::move(start)), session_(std::move(session)), editor_(start_.program.signals) {}
 
 int Chat::Loop() {
-  if (start_.program.loudness != Loudness::kQuiet) {
-    Say("Chat with " + start_.engine.facts().name + ". /help lists commands, Ctrl-C stops an answer, Ctrl-D leaves.");
-  }
+  if (start_.program.loudness != Loudness::kQuiet) Greet();
   if (start_.first_prompt) Obey(*std::exchange(start_.first_prompt, std::nullopt));
   while (!leaving_ && !start_.program.out.failed()) {
     const auto message = ReadMessage();
@@ -38,6 +38,17 @@ int Chat::Loop() {
   }
   if (start_.program.signals.terminating()) return start_.program.signals.exit_code();
   return start_.program.out.failed() ? kExitFailure : kExitOk;
+}
+
+void Chat::Greet() {
+  const std::string keys = "/help lists commands, Ctrl-C stops an answer, Ctrl-D leaves.";
+  if (start_.turns_seen == TurnsSeen::kAll) {
+    SayWrapped("Chat with " + start_.engine.facts().name + ". " + keys);
+    return;
+  }
+  SayWrapped("Chat with the small embedded model. Every message starts anew, and it knows a few tasks only, such as");
+  for (const std::string_view prompt : EmbeddedPrompts()) Say("  " + std::string(prompt));
+  SayWrapped(keys);
 }
 
 // A line, or the lines between """ and """. Empty after Ctrl-C, nothing at the end of the input.
@@ -93,7 +104,8 @@ Result<void> Chat::Answer(const std::string& prompt) {
   if (prompt.find_first_not_of(" \t\n") == std::string::npos) return {};
   Request request;
   DG_TRY(request.options, Resolve(start_.settings, start_.defaults));
-  request.chat = start_.conversation.Chat();
+  request.chat = start_.turns_seen == TurnsSeen::kAll ? start_.conversation.Chat()
+                                                      : Conversation{start_.conversation.system, {}}.Chat();
   request.chat.push_back({.role = "user", .text = prompt, .thought = {}});
   request.thinking = start_.thinking;
   const Question question{
@@ -123,7 +135,13 @@ Result<void> Chat::Undo() {
   auto& turns = start_.conversation.turns;
   if (turns.empty()) return Fail(StatusCode::kInvalidArgument, "/undo: there is nothing to undo");
   turns.resize(turns.size() - 2);
+  SayTurns("the last message is taken back");
   return {};
+}
+
+void Chat::SayTurns(std::string_view what) {
+  const size_t turns = start_.conversation.turns.size() / 2;
+  Say(fmt::format("{} ({} {})", what, turns, turns == 1 ? "turn" : "turns"));
 }
 
 void Chat::Restart(Conversation conversation) {

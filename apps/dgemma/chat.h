@@ -11,11 +11,16 @@
 #include "answer_view.h"
 #include "conversation.h"
 #include "dgemma/dgemma.h"
+#include "help.h"
 #include "line_editor.h"
 #include "program.h"
 #include "settings.h"
 
 namespace dgemma {
+
+/// What the model sees of the conversation besides the message it answers and the system text. The embedded model knows
+/// single prompts only.
+enum class TurnsSeen { kAll, kNone };
 
 /// Everything a chat starts with.
 struct ChatStart {
@@ -26,6 +31,7 @@ struct ChatStart {
   ViewOptions view;
   Conversation conversation;
   Thinking thinking = Thinking::kOff;
+  TurnsSeen turns_seen = TurnsSeen::kAll;
   std::optional<std::string> first_prompt{};
 };
 
@@ -53,14 +59,19 @@ class Chat {
 
   // What commands do their work with.
   void Say(std::string_view line) { start_.program.err.Write(std::string(line) + "\n"); }
+  /// As Say, broken to fit the terminal.
+  void SayWrapped(std::string_view text) { Say(Wrapped(text, TextColumns(start_.program.err))); }
   Result<void> Answer(const std::string& prompt);
   Result<void> Regenerate();
   Result<void> Undo();
+  /// Says something about the conversation, and how long that is now.
+  void SayTurns(std::string_view what);
   void Restart(Conversation conversation);
   void Leave() { leaving_ = true; }
   ChatStart& start() { return start_; }
 
  private:
+  void Greet();
   std::optional<std::string> ReadMessage();
   void Obey(const std::string& message);
 

@@ -6,6 +6,7 @@
 
 #include "base/try.h"
 #include "chat.h"
+#include "embedded_model.h"
 #include "text/utf8.h"
 
 namespace dgemma {
@@ -18,14 +19,14 @@ Status Missing(const char* what) { return {StatusCode::kInvalidArgument, what}; 
 Done Help(Chat& chat, const std::string& topic) {
   if (topic == "set") {
     for (const Setting& setting : AllSettings()) {
-      chat.Say(fmt::format("  {:<15} {:<7} {}", NameOf(setting), setting.value, setting.help));
+      chat.SayWrapped(fmt::format("  {:<22}  {}", fmt::format("{} {}", NameOf(setting), setting.value), setting.help));
     }
     return {};
   }
   for (const ChatCommand& command : ChatCommands()) {
-    chat.Say(fmt::format("  {:<28} {}", fmt::format("{} {}", command.name, command.argument), command.help));
+    chat.SayWrapped(fmt::format("  {:<28}  {}", fmt::format("{} {}", command.name, command.argument), command.help));
   }
-  chat.Say("  \"\"\"                          begins and ends a message of several lines");
+  chat.SayWrapped("  \"\"\"                           begins and ends a message of several lines");
   return {};
 }
 
@@ -39,6 +40,9 @@ Done SetOne(Chat& chat, const std::string& argument) {
   DG_CHECK_OK(Set(changed, name, value));
   DG_CHECK_OK(Resolve(changed, chat.start().defaults));
   chat.start().settings = changed;
+  for (const Setting& setting : AllSettings()) {
+    if (NameOf(setting) == name) chat.Say(fmt::format("{} is {}", name, setting.get(changed).value_or(value)));
+  }
   return {};
 }
 
@@ -54,7 +58,7 @@ Done ShowState(Chat& chat, const std::string&) {
   chat.Say(fmt::format("  model      {} ({:.1f} M parameters, {}, {})", facts.name,
                        static_cast<double>(facts.parameters) / 1e6, facts.dtype, facts.backend));
   chat.Say(fmt::format("  context    {} tokens, canvas {}", facts.context_tokens, facts.canvas_tokens));
-  chat.Say(fmt::format(
+  chat.SayWrapped(fmt::format(
       "  sampling   steps {}, entropy-bound {}, t-max {}, t-min {}, stability {}, confidence {}, max-tokens {}",
       options.steps, options.entropy_bound, options.t_max, options.t_min, options.stability, options.confidence,
       options.max_new_tokens));
@@ -75,7 +79,7 @@ Done Clear(Chat& chat, const std::string&) {
 Done Save(Chat& chat, const std::string& path) {
   if (path.empty()) return std::unexpected(Missing("/save: needs a FILE"));
   DG_CHECK_OK(SaveConversation(path, chat.start().conversation));
-  chat.Say(fmt::format("saved {} turns to {}", chat.start().conversation.turns.size() / 2, PrintableText(path)));
+  chat.SayTurns("saved to " + PrintableText(path));
   return {};
 }
 
@@ -91,11 +95,22 @@ Done Load(Chat& chat, const std::string& path) {
 
 Done SetView(Chat& chat, const std::string& name) {
   DG_TRY(chat.start().view.view, ParseView(name));
+  chat.Say(fmt::format("view is {}", Name(chat.start().view.view)));
   return {};
 }
 
 Done SetSystem(Chat& chat, const std::string& text) {
   chat.start().conversation.system = text;
+  chat.Say(text.empty() ? "no system text" : "system text is set");
+  if (!text.empty() && chat.start().turns_seen == TurnsSeen::kNone) chat.SayWrapped(kOnlyPrompts);
+  return {};
+}
+
+Done SetThinking(Chat& chat, Thinking thinking) {
+  const bool on = thinking == Thinking::kOn;
+  chat.start().thinking = thinking;
+  chat.Say(on ? "thinking is on" : "thinking is off");
+  if (on && chat.start().turns_seen == TurnsSeen::kNone) chat.SayWrapped(kOnlyPrompts);
   return {};
 }
 
@@ -122,9 +137,9 @@ constexpr std::array kCommands = {
     ChatCommand{"/view", "auto|canvas|plain|heat", "how answers are shown", SetView},
     ChatCommand{"/system", "[TEXT]", "sets the instructions; without a text removes them", SetSystem},
     ChatCommand{"/think", "", "lets the model think first",
-                [](Chat& chat, const std::string&) { return chat.start().thinking = Thinking::kOn, Done(); }},
+                [](Chat& chat, const std::string&) { return SetThinking(chat, Thinking::kOn); }},
     ChatCommand{"/nothink", "", "answers without thinking",
-                [](Chat& chat, const std::string&) { return chat.start().thinking = Thinking::kOff, Done(); }},
+                [](Chat& chat, const std::string&) { return SetThinking(chat, Thinking::kOff); }},
     ChatCommand{"/bye", "", "leaves (so does Ctrl-D)", Leave},
     ChatCommand{"/?", "", "the same as /help", Help},
     ChatCommand{"/exit", "", "the same as /bye", Leave},

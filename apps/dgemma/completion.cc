@@ -25,6 +25,7 @@ struct Verb {
   std::string name;
   std::string help;
   std::vector<Flag> flags;
+  std::vector<std::vector<std::string>> positionals;  ///< the choices of each; none where it is a file or free text
 };
 
 std::vector<std::string> Split(const std::string& text) {
@@ -39,12 +40,18 @@ std::vector<std::string> Split(const std::string& text) {
 
 std::string FirstLine(const std::string& text) { return text.substr(0, text.find('\n')); }
 
+// Those of a type "{a,b,c}".
+std::vector<std::string> ChoicesOf(const CLI::Option& option) {
+  const std::string type = option.get_type_name();
+  if (!type.starts_with('{') || !type.ends_with('}')) return {};
+  return Split(type.substr(1, type.size() - 2));
+}
+
 Flag Describe(const CLI::Option& option) {
   Flag flag;
   for (const std::string& name : option.get_snames()) flag.names.push_back("-" + name);
   for (const std::string& name : option.get_lnames()) flag.names.push_back("--" + name);
-  const std::string type = option.get_type_name();
-  if (type.starts_with('{') && type.ends_with('}')) flag.choices = Split(type.substr(1, type.size() - 2));
+  flag.choices = ChoicesOf(option);
   flag.takes_value = option.get_items_expected_max() > 0;
   flag.help = FirstLine(option.get_description());
   return flag;
@@ -53,9 +60,14 @@ Flag Describe(const CLI::Option& option) {
 std::vector<Verb> Describe(const CLI::App& app) {
   std::vector<Verb> verbs;
   for (const CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; })) {
-    Verb described{.name = verb->get_name(), .help = FirstLine(verb->get_description()), .flags = {}};
+    Verb described{
+        .name = verb->get_name(), .help = FirstLine(verb->get_description()), .flags = {}, .positionals = {}};
     for (const CLI::Option* option : verb->get_options()) {
-      if (option->nonpositional()) described.flags.push_back(Describe(*option));
+      if (option->nonpositional()) {
+        described.flags.push_back(Describe(*option));
+      } else {
+        described.positionals.push_back(ChoicesOf(*option));
+      }
     }
     verbs.push_back(std::move(described));
   }
@@ -75,8 +87,11 @@ std::string Quote(const std::string& text) {
   return quoted + "'";
 }
 
+std::string Joined(const std::vector<std::string>& choices) { return fmt::format("{}", fmt::join(choices, " ")); }
+
 std::string Bash(const std::vector<Verb>& verbs) {
   std::string choices;
+  std::string places;
   std::string flags;
   for (const Verb& verb : verbs) {
     std::string names;
@@ -86,9 +101,11 @@ std::string Bash(const std::vector<Verb>& verbs) {
         names += (names.empty() ? "" : " ") + name;
         pattern += (pattern.empty() ? "" : "|") + verb.name + ":" + name;
       }
-      if (!flag.choices.empty())
-        choices +=
-            fmt::format("    {}) words={} ;;\n", pattern, Quote(fmt::format("{}", fmt::join(flag.choices, " "))));
+      if (!flag.choices.empty()) choices += fmt::format("    {}) words={} ;;\n", pattern, Quote(Joined(flag.choices)));
+    }
+    for (size_t place = 0; place < verb.positionals.size(); ++place) {
+      if (verb.positionals[place].empty()) continue;
+      places += fmt::format("      {}:{}) words={} ;;\n", verb.name, place + 2, Quote(Joined(verb.positionals[place])));
     }
     flags += fmt::format("    {}) words={} ;;\n", verb.name, Quote(names));
   }
@@ -106,6 +123,10 @@ _dgemma() {{
     case $verb in
 {}    esac
   fi
+  if [[ -z $words && $current != -* ]]; then
+    case $verb:$COMP_CWORD in
+{}    esac
+  fi
   if [[ -n $words ]]; then
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
   else
@@ -114,7 +135,7 @@ _dgemma() {{
 }}
 complete -o filenames -F _dgemma dgemma
 )",
-                     Words(verbs), choices, flags);
+                     Words(verbs), choices, flags, places);
 }
 
 // Text inside the brackets and colons of zsh's _arguments.
@@ -136,13 +157,18 @@ std::string Zsh(const std::vector<Verb>& verbs) {
     for (const Flag& flag : verb.flags) {
       std::string value;
       if (!flag.choices.empty()) {
-        value = fmt::format(":value:({})", fmt::join(flag.choices, " "));
+        value = fmt::format(":value:({})", Joined(flag.choices));
       } else if (flag.takes_value) {
         value = ":value:_files";
       }
       for (const std::string& name : flag.names) {
         cases += fmt::format(" \\\n      {}", Quote(fmt::format("{}[{}]{}", name, ZshText(flag.help), value)));
       }
+    }
+    for (size_t place = 0; place < verb.positionals.size(); ++place) {
+      const auto& of = verb.positionals[place];
+      cases +=
+          fmt::format(" \\\n      '{}:value:{}'", place + 1, of.empty() ? "_files" : fmt::format("({})", Joined(of)));
     }
     cases += " \\\n      '*:file:_files' ;;\n";
   }
@@ -176,8 +202,13 @@ std::string Fish(const std::vector<Verb>& verbs) {
         script += name.starts_with("--") ? " -l " + name.substr(2) : " -s " + name.substr(1);
       }
       if (flag.takes_value) script += " -r";
-      if (!flag.choices.empty()) script += " -f -a " + Quote(fmt::format("{}", fmt::join(flag.choices, " ")));
+      if (!flag.choices.empty()) script += " -f -a " + Quote(Joined(flag.choices));
       script += " -d " + Quote(flag.help) + "\n";
+    }
+    for (const auto& of : verb.positionals) {
+      if (of.empty()) continue;
+      script +=
+          fmt::format("complete -c dgemma -n '__fish_seen_subcommand_from {}' -a {}\n", verb.name, Quote(Joined(of)));
     }
   }
   return script;
@@ -193,7 +224,7 @@ void AddCompletion(CLI::App& app, Program& program) {
       "  dgemma completion zsh > ~/.zfunc/_dgemma\n"
       "  dgemma completion fish > ~/.config/fish/completions/dgemma.fish");
   auto shell = std::make_shared<std::string>();
-  verb->add_option("shell", *shell, "bash, zsh or fish")->type_name("SHELL")->required();
+  verb->add_option("shell", *shell, "a shell")->type_name("{bash,zsh,fish}")->required();
   verb->callback([&app, &program, shell] {
     const std::vector<Verb> verbs = Describe(app);
     if (*shell == "bash") {

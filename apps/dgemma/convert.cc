@@ -7,7 +7,6 @@
 #include <array>
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
-#include <boost/json/serialize.hpp>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -19,8 +18,10 @@
 #include "base/try.h"
 #include "engine/loaded_model.h"
 #include "files/messages.h"
+#include "json_text.h"
 #include "model/convert.h"
 #include "model/gguf_model.h"
+#include "model/stored_tensors.h"
 #include "model_source.h"
 #include "progress_line.h"
 #include "text/utf8.h"
@@ -45,6 +46,7 @@ struct ConvertArguments {
   TypeWish type;
   bool force = false;
   bool json = false;
+  bool tensors = false;
   int threads = 0;
 };
 
@@ -68,7 +70,13 @@ Result<void> CheckTarget(const ConvertArguments& arguments) {
   return {};
 }
 
-Result<std::vector<TensorOutcome>> Convert(Program& program, const ConvertArguments& arguments) {
+struct Converted {
+  std::vector<TensorOutcome> outcomes;
+  int64_t left_out_tensors = 0;  ///< of vision, which GGUF files of text models do not hold
+  uint64_t left_out_bytes = 0;   ///< in the source
+};
+
+Result<Converted> Convert(Program& program, const ConvertArguments& arguments) {
   DG_CHECK_OK(CheckTarget(arguments));
   DG_TRY(const CheckpointFiles files, OpenModelFiles(arguments.in));
   DG_TRY(const Config config, At(arguments.in, ReadConfig(files)));
@@ -82,7 +90,17 @@ Result<std::vector<TensorOutcome>> Convert(Program& program, const ConvertArgume
   const int cores = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
   ThreadPool pool(arguments.threads > 0 ? arguments.threads : cores);
   const Signals::Scope scope(program.signals, Stopping(stop));
-  return (NamesGguf(arguments.out) ? SaveGguf : SaveFolder)(files, config, arguments.out, options, pool);
+  Converted converted;
+  const bool gguf = NamesGguf(arguments.out);
+  DG_TRY(converted.outcomes, (gguf ? SaveGguf : SaveFolder)(files, config, arguments.out, options, pool));
+  for (const TensorSpec& spec : ListTensors(config)) {
+    if (!gguf || spec.role != TensorRole::kVision) continue;
+    std::vector<std::string_view> names;
+    DG_CHECK_OK(FindStored(files, spec, &names));
+    ++converted.left_out_tensors;
+    for (const std::string_view name : names) converted.left_out_bytes += files.Tensor(name)->ByteCount();
+  }
+  return converted;
 }
 
 uint64_t TotalBytes(const std::vector<TensorOutcome>& outcomes) {
@@ -91,7 +109,8 @@ uint64_t TotalBytes(const std::vector<TensorOutcome>& outcomes) {
   return bytes;
 }
 
-void PrintJson(Program& program, const ConvertArguments& arguments, const std::vector<TensorOutcome>& outcomes) {
+void PrintJson(Program& program, const ConvertArguments& arguments, const Converted& converted) {
+  const std::vector<TensorOutcome>& outcomes = converted.outcomes;
   boost::json::array tensors;
   for (const TensorOutcome& outcome : outcomes) {
     tensors.push_back({{"name", outcome.name},
@@ -102,12 +121,16 @@ void PrintJson(Program& program, const ConvertArguments& arguments, const std::v
                        {"largest_error", outcome.largest_error}});
   }
   const boost::json::object object{
-      {"out", arguments.out}, {"bytes", TotalBytes(outcomes)}, {"tensors", std::move(tensors)}};
-  program.out.Write(boost::json::serialize(object) + "\n");
+      {"out", arguments.out},
+      {"bytes", TotalBytes(outcomes)},
+      {"left_out", {{"tensors", converted.left_out_tensors}, {"bytes", converted.left_out_bytes}}},
+      {"tensors", std::move(tensors)}};
+  program.out.Write(JsonText(object) + "\n");
 }
 
 /// One line a type: how many tensors, bytes, and the worst of them.
-void PrintText(Program& program, const ConvertArguments& arguments, const std::vector<TensorOutcome>& outcomes) {
+void PrintText(Program& program, const ConvertArguments& arguments, const Converted& converted) {
+  const std::vector<TensorOutcome>& outcomes = converted.outcomes;
   std::string text = fmt::format("{}: {} tensors, {}\n", PrintableText(arguments.out), outcomes.size(),
                                  BytesText(static_cast<int64_t>(TotalBytes(outcomes))));
   std::vector<DType> types;
@@ -128,6 +151,18 @@ void PrintText(Program& program, const ConvertArguments& arguments, const std::v
                 ? "exact\n"
                 : fmt::format("largest relative error {:.2g} ({})\n", worst->relative_error, worst->name);
   }
+  if (converted.left_out_tensors > 0) {
+    text += fmt::format("  left out: {} vision tensors, {} (a GGUF file holds the text model)\n",
+                        converted.left_out_tensors, BytesText(static_cast<int64_t>(converted.left_out_bytes)));
+  }
+  if (arguments.tensors) {
+    text += "\n";
+    for (const TensorOutcome& outcome : outcomes) {
+      text += fmt::format("  {:<56} {:<8} to {:<7} {:>9}  {:.2e} of its size, at most {:.2e}\n", outcome.name,
+                          outcome.from, Name(outcome.to), BytesText(static_cast<int64_t>(outcome.bytes)),
+                          outcome.relative_error, outcome.largest_error);
+    }
+  }
   program.out.Write(text);
 }
 
@@ -137,10 +172,13 @@ void AddConvert(CLI::App& app, Program& program) {
   CLI::App* verb = app.add_subcommand("convert", "A checkpoint in another form or type: GGUF file or model folder.");
   verb->footer(
       "Matrices get the type; vectors, scalars and the router stay F32 in GGUF files, the token table is at least "
-      "Q6_K, and\n"
-      "rows that are no whole number of blocks become Q8_0 or F16. Errors are those of rounding, against IN.\n"
+      "Q6_K, and "
+      "rows that are no whole number of blocks become Q8_0 or F16. Vision tensors are left out of GGUF files. Errors "
+      "are those of "
+      "rounding, against IN.\n"
+      "\n"
       "Examples:\n"
-      "  dgemma convert models/starter starter.gguf --type q8_0\n"
+      "  dgemma convert models/starter starter.gguf --type q8_0 --tensors\n"
       "  dgemma convert diffusiongemma-Q4_K_M.gguf diffusiongemma-bf16 --type bf16\n"
       "  dgemma convert embedded small.gguf --type q4_k --json");
   auto arguments = std::make_shared<ConvertArguments>();
@@ -164,16 +202,21 @@ void AddConvert(CLI::App& app, Program& program) {
           "type of matrices (default: each keeps its own; in a folder F32 instead of block types)")
       ->type_name("{" + choices + "}");
   verb->add_flag("-f,--force", arguments->force, "replace OUT");
-  verb->add_flag("--json", arguments->json, "one JSON object with every tensor");
+  auto* tensors = verb->add_flag("--tensors", arguments->tensors, "also the error of every tensor");
+  verb->add_flag("--json", arguments->json, "one JSON object with every tensor")->excludes(tensors);
   verb->add_option("-t,--threads", arguments->threads, "threads (default: all cores)")->check(CLI::Range(1, 1024));
   AddCommonFlags(*verb, program);
   verb->callback([arguments, &program] {
-    const auto outcomes = Convert(program, *arguments);
-    if (!outcomes) {
-      program.Fail("convert", outcomes.error());
+    const auto converted = Convert(program, *arguments);
+    if (!converted) {
+      program.Fail("convert", converted.error());
       return;
     }
-    arguments->json ? PrintJson(program, *arguments, *outcomes) : PrintText(program, *arguments, *outcomes);
+    if (arguments->json) {
+      PrintJson(program, *arguments, *converted);
+    } else if (program.loudness != Loudness::kQuiet) {
+      PrintText(program, *arguments, *converted);
+    }
     if (program.out.failed()) program.exit_code = kExitFailure;
   });
 }

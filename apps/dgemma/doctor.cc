@@ -5,7 +5,6 @@
 #include <CLI/CLI.hpp>
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
-#include <boost/json/serialize.hpp>
 #include <boost/json/value_from.hpp>
 #include <memory>
 #include <string>
@@ -14,6 +13,8 @@
 #include "base/try.h"
 #include "cells.h"
 #include "embedded_model.h"
+#include "help.h"
+#include "json_text.h"
 #include "machine.h"
 #include "model_source.h"
 #include "progress_line.h"
@@ -22,7 +23,13 @@
 namespace dgemma {
 namespace {
 
-constexpr int64_t kReleasedBytes = 52'000'000'000;  // weights of the 26B model in bfloat16
+// What the 26B model needs: its weights as released in bfloat16, and all memory in int4, measured (docs/SPEED.md).
+constexpr int64_t kReleasedBytes = 52'000'000'000;
+constexpr int64_t kInt4Bytes = 17'600'000'000;
+
+const char* FormThatFits(int64_t free_bytes) {
+  return free_bytes >= kReleasedBytes ? "bfloat16" : free_bytes >= kInt4Bytes ? "int4" : "none";
+}
 
 // The embedded model answers one prompt: proof that all parts work together, and a speed.
 struct SelfCheck {
@@ -59,27 +66,34 @@ void PrintJson(Program& program, const Machine& machine, const Result<SelfCheck>
   } else {
     self["error"] = check.error().message;
   }
-  const boost::json::object object{{"version", Version()},
-                                   {"processor", machine.processor},
-                                   {"features", boost::json::value_from(machine.features)},
-                                   {"cores", machine.cores},
-                                   {"memory_bytes", machine.memory_bytes},
-                                   {"free_bytes", machine.free_bytes},
-                                   {"memory_read_bytes_per_second", machine.bytes_per_second},
-                                   {"backends", {"cpu", "ref", "ref-bf16"}},
-                                   {"embedded", std::move(self)},
-                                   {"terminal",
-                                    {{"is_terminal", traits.is_terminal},
-                                     {"redraws", traits.can_redraw},
-                                     {"utf8", traits.utf8},
-                                     {"colors", Name(traits.colors)}}}};
-  program.out.Write(boost::json::serialize(object) + "\n");
+  const boost::json::object object{
+      {"version", Version()},
+      {"processor", machine.processor},
+      {"features", boost::json::value_from(machine.features)},
+      {"cores", machine.cores},
+      {"memory_bytes", machine.memory_bytes},
+      {"free_bytes", machine.free_bytes},
+      {"memory_read_bytes_per_second", machine.bytes_per_second},
+      {"backends", {"cpu", "ref", "ref-bf16"}},
+      {"embedded", std::move(self)},
+      {"released",
+       {{"bfloat16_bytes", kReleasedBytes}, {"int4_bytes", kInt4Bytes}, {"fits", FormThatFits(machine.free_bytes)}}},
+      {"terminal",
+       {{"is_terminal", traits.is_terminal},
+        {"redraws", traits.can_redraw},
+        {"utf8", traits.utf8},
+        {"colors", Name(traits.colors)}}}};
+  program.out.Write(JsonText(object) + "\n");
 }
 
 std::string Verdict(const Machine& machine) {
   if (machine.free_bytes < kReleasedBytes) {
-    return fmt::format("DiffusionGemma 26B in bfloat16 needs {}; {} are free: it does not fit",
-                       BytesText(kReleasedBytes), BytesText(machine.free_bytes));
+    return fmt::format(
+        "DiffusionGemma 26B in bfloat16 needs {} and {} are free: it does not fit. In int4 (`dgemma quantize IN OUT "
+        "int4`) "
+        "it needs {}: that {}",
+        BytesText(kReleasedBytes), BytesText(machine.free_bytes), BytesText(kInt4Bytes),
+        machine.free_bytes < kInt4Bytes ? "does not fit either" : "fits");
   }
   const double seconds = static_cast<double>(kReleasedBytes) / machine.bytes_per_second;
   return fmt::format("DiffusionGemma 26B in bfloat16 fits; a step reads nearly all of its {}: {:.1f} s at least",
@@ -106,13 +120,14 @@ void PrintText(Program& program, const Machine& machine, const Result<SelfCheck>
                                   check->right ? "ok" : "FAILED (wrong answer)", check->backend, check->ms_per_step));
   }
   row("models",
-      "the embedded one, and any folder named on the command line (config.json, model.safetensors, tokenizer.json)");
+      "the embedded one, a folder (config.json, model.safetensors, tokenizer.json) or a GGUF file named on the command "
+      "line");
   row("26B", Verdict(machine));
   row("terminal", !traits.is_terminal ? "none: answers are plain text"
                                       : fmt::format("{} x {}, {} colours, {}, {}", size.columns, size.rows,
                                                     Name(traits.colors), traits.utf8 ? "UTF-8" : "no UTF-8",
                                                     traits.can_redraw ? "live canvas" : "no live canvas (TERM)"));
-  program.out.Write(text);
+  program.out.Write(Wrapped(text, TextColumns(program.out)));
 }
 
 }  // namespace
@@ -127,7 +142,14 @@ void AddDoctor(CLI::App& app, Program& program) {
   verb->callback([json, &program] {
     const Machine machine = DescribeMachine();
     const auto check = CheckEmbedded();
-    *json ? PrintJson(program, machine, check) : PrintText(program, machine, check);
+    if (*json) {
+      PrintJson(program, machine, check);
+    } else if (program.loudness != Loudness::kQuiet) {
+      PrintText(program, machine, check);
+    } else if (!check || !check->right) {
+      program.Fail("doctor",
+                   check ? Status{StatusCode::kInternal, "self-check: wrong answer"} : check.error().At("self-check"));
+    }
     if (!check || !check->right || program.out.failed()) program.exit_code = kExitFailure;
   });
 }

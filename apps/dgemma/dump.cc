@@ -42,6 +42,7 @@ class Results {
   void PutIds(const std::string& name, std::vector<uint64_t> shape, std::vector<int64_t> values) {
     ids_[name] = {std::move(shape), std::move(values)};
   }
+  size_t count() const { return floats_.size() + ids_.size(); }
   Result<void> Write(const std::string& path) const {
     std::vector<TensorToWrite> tensors;
     for (const auto& [name, entry] : floats_) {
@@ -427,9 +428,10 @@ Result<void> DumpGeneration(const Model& model, const CheckpointFiles& in, const
   return {};
 }
 
-Result<void> Dump(const DumpArguments& arguments) {
+/// Returns how many tensors were written.
+Result<size_t> Dump(const DumpArguments& arguments) {
   DG_TRY(const CheckpointFiles in, OpenSafetensors(arguments.in));
-  DG_TRY(const CheckpointFiles files, OpenModel(arguments.model));
+  DG_TRY(const CheckpointFiles files, OpenModelFiles(arguments.model));
   DG_TRY(Config config, AtPath(arguments.model, ReadConfig(files)));
   ReplayOptions replay;
   if (!arguments.generate.empty()) {
@@ -443,7 +445,8 @@ Result<void> Dump(const DumpArguments& arguments) {
   Results results;
   DG_CHECK_OK(AtPath(arguments.in, arguments.generate.empty() ? DumpPasses(*loaded.model, in, results)
                                                               : DumpGeneration(*loaded.model, in, replay, results)));
-  return results.Write(arguments.out);
+  DG_CHECK_OK(results.Write(arguments.out));
+  return results.count();
 }
 
 }  // namespace
@@ -451,8 +454,10 @@ Result<void> Dump(const DumpArguments& arguments) {
 void AddDump(CLI::App& app, Program& program) {
   auto arguments = std::make_shared<DumpArguments>();
   const auto named = [](const std::string& path) { return path.empty() ? "the name of the file is empty" : ""; };
-  CLI::App* verb = app.add_subcommand("dump", "Write intermediate results as safetensors, to compare engines");
-  verb->add_option("MODEL", arguments->model, "folder of the checkpoint")->check(NotEmpty)->required();
+  CLI::App* verb = app.add_subcommand("dump", "Writes intermediate results as safetensors, to compare engines.");
+  verb->add_option("MODEL", arguments->model, "a model folder, a GGUF file, or `embedded`")
+      ->check(NotEmpty)
+      ->required();
   verb->add_option("--in", arguments->in,
                    "safetensors with ids [1,T], optional canvas [1,C] and self_conditioning_logits [1,C,V]; "
                    "with --generate: prompt [B,T], optional attention_mask, the recorded draws")
@@ -469,9 +474,17 @@ void AddDump(CLI::App& app, Program& program) {
   AddBackendFlag(*verb, arguments->backend);
   verb->add_option("-t,--threads", arguments->threads, "threads (default: all cores)")->check(CLI::Range(1, 1024));
   AddCommonFlags(*verb, program);
-  verb->footer("Example:\n  dgemma dump models/starter --in case.safetensors --out results.safetensors --backend ref");
+  verb->footer(
+      "Examples:\n"
+      "  dgemma dump embedded --in case.safetensors --out results.safetensors\n"
+      "  dgemma dump DIR --in case.safetensors --out ref.safetensors --backend ref");
   verb->callback([arguments, &program] {
-    if (const auto done = Dump(*arguments); !done) program.Fail("dump", done.error());
+    const auto tensors = Dump(*arguments);
+    if (!tensors) {
+      program.Fail("dump", tensors.error());
+      return;
+    }
+    program.Note(fmt::format("{}: {} tensors", arguments->out, *tensors));
   });
 }
 

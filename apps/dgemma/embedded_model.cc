@@ -1,6 +1,8 @@
 // The bridge from embedded bytes to the engine.
 #include "embedded_model.h"
 
+#include <array>
+
 #include "embedded/starter.h"
 #include "files/bytes.h"
 
@@ -15,6 +17,16 @@ std::vector<MemoryFile> EmbeddedModelFiles() {
 std::string_view EmbeddedText(std::string_view file_name) {
   const EmbeddedFile* file = FindEmbedded(StarterFiles(), file_name);
   return file == nullptr ? std::string_view() : AsText(file->bytes);
+}
+
+std::span<const std::string_view> EmbeddedPrompts() {
+  static constexpr std::array<std::string_view, 6> kPrompts = {"upper cat",
+                                                               "spell bird",
+                                                               "reverse cat",
+                                                               "count 1 to 5",
+                                                               "json name=ada age=36 city=rome",
+                                                               "sudoku 3241 4132 ..14 1.2."};
+  return kPrompts;
 }
 
 Result<std::unique_ptr<Engine>> LoadEmbedded(const EngineOptions& options) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -15,6 +16,15 @@ std::vector<MemoryFile> EmbeddedModelFiles();
 
 /// One of them by name ("tokenizer.json"), or empty.
 std::string_view EmbeddedText(std::string_view file_name);
+
+/// A prompt that the embedded model answers right, one for each kind of task it knows well; models/starter/README.md
+/// has the answers.
+std::span<const std::string_view> EmbeddedPrompts();
+
+/// What is said when it is given more than a prompt.
+constexpr std::string_view kOnlyPrompts =
+    "the embedded model was trained on single prompts only: with a system text or thinking its answers are empty or "
+    "wrong";
 
 /// Loads it. Its facts say the name "embedded".
 Result<std::unique_ptr<Engine>> LoadEmbedded(const EngineOptions& options);

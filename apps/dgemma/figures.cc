@@ -40,7 +40,9 @@ Figures Without(Figures figures, const Waiting& waiting) {
 std::string FiguresLine(const Answer& answer) {
   const Figures& figures = answer.figures;
   const Rates rates = RatesOf(figures);
-  std::string line = fmt::format("ttft {}", Milliseconds(figures.first_text_seconds));
+  const bool said_something = !answer.text.empty() || !answer.tool_calls.empty();
+  std::string line =
+      said_something ? fmt::format("ttft {}", Milliseconds(figures.first_text_seconds)) : "(empty answer)";
   if (figures.canvases > 0) line += fmt::format(", {:.1f} passes/canvas", rates.passes_per_canvas);
   if (figures.denoise_rows < figures.full_rows) line += fmt::format(", rows {:.0f} %", 100 * rates.row_share);
   line += fmt::format(", {:.1f} tok/pass, {:.0f} tok/s, {}", rates.tokens_per_pass, rates.tokens_per_second,

@@ -29,7 +29,7 @@ struct Waiting {
 Figures Without(Figures figures, const Waiting& waiting);
 
 /// "ttft 12 ms, 5.0 passes/canvas, 7.4 tok/pass, 812 tok/s, 37 tokens, seed 0"; computed rows ("rows 54 %") where some were left out;
-/// the number of canvases and how it ended where these are not one and "stop".
+/// the number of canvases and how it ended where these are not one and "stop". "(empty answer)" in place of ttft where there is no text.
 std::string FiguresLine(const Answer& answer);
 
 /// A second line: prompt, cache, prefill, total.

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
-#include <boost/json/serialize.hpp>
 #include <boost/json/value_from.hpp>
 #include <map>
 #include <memory>
@@ -18,6 +17,7 @@
 #include "engine/loaded_model.h"
 #include "engine/memory_plan.h"
 #include "files/checkpoint_files.h"
+#include "json_text.h"
 #include "model/config.h"
 #include "model/quantized_names.h"
 #include "model/stored_tensors.h"
@@ -109,6 +109,13 @@ double BitsEach(const FormatShare& share) {
   return 8.0 * static_cast<double>(share.bytes) / static_cast<double>(std::max<uint64_t>(share.values, 1));
 }
 
+/// "3.3 M", "41.2 k", "96": two digits or more, whatever the size.
+std::string CountText(uint64_t count) {
+  if (count < 1000) return fmt::format("{}", count);
+  return count < 1'000'000 ? fmt::format("{:.1f} k", static_cast<double>(count) / 1e3)
+                           : fmt::format("{:.1f} M", static_cast<double>(count) / 1e6);
+}
+
 boost::json::object GeometryJson(const Config& config) {
   boost::json::array layers;
   for (const LayerConfig& layer : config.layers) {
@@ -160,7 +167,7 @@ void PrintJson(Program& program, const Inspected& model) {
                                      {"program", plan.program},
                                      {"total", plan.Total()}}},
                                    {"tensors", std::move(tensors)}};
-  program.out.Write(boost::json::serialize(object) + "\n");
+  program.out.Write(JsonText(object) + "\n");
 }
 
 /// What the file calls the values, and what they are computed as where that has another name.
@@ -190,8 +197,7 @@ void PrintText(Program& program, const Inspected& model) {
   const Contents contents = ContentsOf(model);
   std::vector<std::string> formats;
   for (const auto& [format, share] : contents.formats) {
-    formats.push_back(
-        fmt::format("{:.1f} M {} ({:.2f} bits)", static_cast<double>(share.values) / 1e6, format, BitsEach(share)));
+    formats.push_back(fmt::format("{} {} ({:.2f} bits)", CountText(share.values), format, BitsEach(share)));
   }
   const auto sliding = std::ranges::count_if(config.layers, &LayerConfig::sliding);
   row("parameters",
@@ -234,7 +240,7 @@ void AddInspect(CLI::App& app, Program& program) {
       "Examples:\n  dgemma inspect embedded\n  dgemma inspect DIR --tensors\n  dgemma inspect DIR --ctx 4096 --json");
   auto source = std::make_shared<ModelSource>();
   auto form = std::make_shared<Form>(Form::kSummary);
-  verb->add_option("model", source->model, "the model's folder; without it the embedded model")
+  verb->add_option("model", source->model, "a model folder or a GGUF file; without it the embedded model")
       ->check(NotEmpty)
       ->type_name("MODEL");
   auto* tensors = verb->add_flag_callback(

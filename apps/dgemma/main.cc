@@ -13,6 +13,7 @@
 #include "cells.h"
 #include "dgemma/dgemma.h"
 #include "files/messages.h"
+#include "help.h"
 #include "verbs.h"
 
 namespace {
@@ -22,7 +23,8 @@ constexpr const char* kAbout =
     "A small model is inside; `dgemma run \"json name=ada age=36 city=rome\"` needs nothing else.";
 
 constexpr const char* kFooter =
-    "`dgemma VERB --help` has flags and examples. Exit codes: 0 ok, 1 failure, 2 usage, 130 interrupted.";
+    "`dgemma VERB --help` or `dgemma help VERB` has flags and examples.\n"
+    "Exit codes: 0 ok, 1 failure, 2 usage, 130 interrupted.";
 
 // Flags that users of other programs type with one dash and several letters.
 constexpr std::array kOneDash = {std::pair{"-sys", "--system"}, std::pair{"-cnv", "--chat"},
@@ -42,22 +44,32 @@ std::vector<std::string> Arguments(int count, char** values) {
 
 // What is wrong when no verb was recognised.
 std::string WithoutVerb(const std::string& first) {
-  if (first.empty()) return "a verb is missing (`dgemma --help` lists them)";
-  return dgemma::Quoted(first) + ": there is no such verb or option (`dgemma --help` lists them)";
+  return dgemma::Quoted(first) + ": there is no such option (`dgemma --help` lists them)";
 }
 
 int Parse(CLI::App& app, dgemma::Program& program, std::vector<std::string> arguments) {
   const std::string first = arguments.empty() ? "" : arguments.back();
+  if (arguments.empty()) {
+    program.err.Write(dgemma::HelpPage(app, dgemma::TextColumns(program.err)));
+    return dgemma::kExitUsage;
+  }
+  // Before CLI11 looks at it: --help behind a word that is no verb would show the list and hide the mistake.
+  if (!first.starts_with('-') && dgemma::FindVerb(app, first) == nullptr) {
+    program.Fail("", {dgemma::StatusCode::kInvalidArgument, dgemma::UnknownVerb(app, first)});
+    return program.exit_code;
+  }
   try {
     app.parse(std::move(arguments));
   } catch (const CLI::CallForHelp&) {
-    program.out.Write(app.help());
+    const auto chosen = app.get_subcommands();
+    program.out.Write(dgemma::HelpPage(chosen.empty() ? app : *chosen.front(), dgemma::TextColumns(program.out)));
   } catch (const CLI::CallForVersion&) {
     program.out.Write(std::string("dgemma ") + dgemma::Version() + "\n");
   } catch (const CLI::ParseError& error) {
     const auto chosen = app.get_subcommands();
     const std::string verb = chosen.empty() ? "" : chosen.front()->get_name();
-    const std::string message = chosen.empty() ? WithoutVerb(first) : error.what();
+    const std::string message =
+        chosen.empty() ? WithoutVerb(first) : std::string(error.what()) + "; see `dgemma " + verb + " --help`";
     program.Fail(verb, {dgemma::StatusCode::kInvalidArgument, message});
     program.exit_code = dgemma::kExitUsage;
   }
@@ -92,9 +104,12 @@ int main(int count, char** values) {
   dgemma::AddDump(app, program);
   dgemma::AddQuantize(app, program);
   dgemma::AddSynth(app, program);
+  dgemma::AddTrain(app, program);
+  dgemma::AddTasks(app, program);
   dgemma::AddBench(app, program);
   dgemma::AddDoctor(app, program);
   dgemma::AddCompletion(app, program);
   dgemma::AddVersion(app, program);
+  dgemma::AddHelp(app, program);
   return Parse(app, program, Arguments(count, values));
 }

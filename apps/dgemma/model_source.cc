@@ -52,7 +52,7 @@ void AddBackendFlag(CLI::App& verb, Backend& backend) {
 
 void AddLoadFlags(CLI::App& verb, ModelSource& source, ModelFlag flag) {
   if (flag == ModelFlag::kYes) {
-    verb.add_option("-m,--model", source.model, "the model's folder; without it the embedded model")
+    verb.add_option("-m,--model", source.model, "a model folder or a GGUF file; without it the embedded model")
         ->check(NotEmpty)
         ->type_name("MODEL");
   }
@@ -81,9 +81,10 @@ void AddLoadFlags(CLI::App& verb, ModelSource& source, ModelFlag flag) {
 
 bool IsEmbedded(const ModelSource& source) { return source.model.empty() || source.model == "embedded"; }
 
-bool IsModelFolder(const std::string& path) {
+Result<void> CheckExists(const ModelSource& source) {
   std::error_code ignored;
-  return !path.empty() && std::filesystem::exists(std::filesystem::path(path) / "config.json", ignored);
+  if (IsEmbedded(source) || std::filesystem::exists(source.model, ignored)) return {};
+  return Fail(StatusCode::kNotFound, Quoted(source.model) + ": there is no such model folder or file");
 }
 
 Result<std::unique_ptr<Engine>> LoadModel(Program& program, const ModelSource& source) {

@@ -32,8 +32,8 @@ void AddLoadFlags(CLI::App& verb, ModelSource& source, ModelFlag flag);
 /// True when the source names the embedded model.
 bool IsEmbedded(const ModelSource& source);
 
-/// True for an existing folder with a config.json in it: the rule by which `run ARGUMENT` takes it for a model.
-bool IsModelFolder(const std::string& path);
+/// kNotFound, naming it, when the source is neither the embedded model nor an existing folder or file.
+Result<void> CheckExists(const ModelSource& source);
 
 /// The files of a model folder, a GGUF file, or "embedded".
 Result<CheckpointFiles> OpenModelFiles(const std::string& model);

@@ -6,10 +6,16 @@
 #include <system_error>
 
 #include "base/try.h"
+#include "files/messages.h"
 #include "input.h"
 
 namespace dgemma {
 namespace {
+
+bool Exists(const std::string& path) {
+  std::error_code ignored;
+  return path == "embedded" || std::filesystem::exists(path, ignored);
+}
 
 bool NamesModel(const std::string& text) {
   std::error_code ignored;
@@ -31,7 +37,13 @@ Result<void> Decide(PromptArguments& arguments) {
   if (positional.size() > 2)
     return Fail(StatusCode::kInvalidArgument, "too many arguments (quote a PROMPT of several words)");
   if (positional.size() == 2 && !arguments.model.empty()) {
-    return Fail(StatusCode::kInvalidArgument, "--model: contradicts a MODEL argument (with it, only a PROMPT)");
+    return Fail(StatusCode::kInvalidArgument,
+                "--model: contradicts a MODEL argument (with it, only a PROMPT; quote one of several words)");
+  }
+  if (positional.size() == 2 && !Exists(positional.front()) && !NamesModel(positional.front())) {
+    return Fail(
+        StatusCode::kInvalidArgument,
+        Quoted(positional.front()) + ": there is no such model folder or file (quote a PROMPT of several words)");
   }
   if (positional.size() == 2 || (positional.size() == 1 && arguments.model.empty() && NamesModel(positional.front()))) {
     arguments.model = positional.front();

@@ -19,8 +19,8 @@ struct PromptArguments {
 };
 
 /// Moves a positional that names a model into `model` and the other into `prompt`. One positional is a model when it is
-/// an existing folder or is written as a path (begins with / ./ ../, no white space); otherwise it is the prompt.
-/// kInvalidArgument when there are too many.
+/// an existing folder or is written as a path (begins with / ./ ../ or ends in .gguf, no white space); otherwise it is
+/// the prompt. kInvalidArgument when there are too many, or the first of two is no model: words of an unquoted prompt.
 Result<void> Decide(PromptArguments& arguments);
 
 /// The prompt: -p or PROMPT, then a blank line and the file of -f; without both, standard input unless that is a

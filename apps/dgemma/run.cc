@@ -1,6 +1,5 @@
 // `dgemma run`: one prompt and its answer, or a chat when there is no prompt and a terminal to type on.
 #include <CLI/CLI.hpp>
-#include <boost/json/serialize.hpp>
 #include <memory>
 #include <utility>
 
@@ -8,7 +7,9 @@
 #include "ask.h"
 #include "base/try.h"
 #include "chat.h"
+#include "embedded_model.h"
 #include "input.h"
+#include "json_text.h"
 #include "model_source.h"
 #include "prompt.h"
 #include "settings.h"
@@ -17,22 +18,25 @@
 namespace dgemma {
 namespace {
 
-constexpr const char* kHelp =
-    "Answers a prompt, or starts a chat when no prompt is given on a terminal.\n"
-    "One argument is the MODEL when it is a folder (or is written as a path), otherwise the PROMPT.\n"
-    "Without a MODEL the small embedded model answers.";
+constexpr const char* kHelp = "Answers a prompt, or starts a chat when no prompt is given on a terminal.";
 
 constexpr const char* kExamples =
+    "One argument is the MODEL when it is a folder, or is written as a path or ends in .gguf; otherwise it is the "
+    "PROMPT. "
+    "Without a MODEL the small embedded model answers.\n"
+    "\n"
     "Examples:\n"
-    "  dgemma run \"json name=ada age=36 city=rome\"      the embedded model, canvas drawn live\n"
+    "  dgemma run \"json name=ada age=36 city=rome\"  # the embedded model, drawn live\n"
     "  dgemma run ~/models/diffusiongemma \"Why is the sky blue?\"\n"
-    "  echo \"upper hello\" | dgemma run                 prompt from standard input\n"
+    "  dgemma run model.gguf \"Why is the sky blue?\"\n"
+    "  echo \"upper hello\" | dgemma run\n"
     "  git diff | dgemma run -m DIR \"Write a commit message.\" -f -\n"
-    "  dgemma run --view plain --json \"upper cat\"       one JSON object: text, finish, figures\n"
-    "  dgemma run                                      chat (/help lists its commands)\n"
-    "Without a terminal, or with --view plain, the answer alone goes to standard output; progress and figures\n"
-    "go to standard error. A lone - as PROMPT reads standard input. Exit codes: 0 ok, 1 failure, 2 usage, 130 "
-    "interrupted.";
+    "  dgemma run --json \"upper cat\"               # one object: text and figures\n"
+    "  dgemma run                                  # a chat; /help lists its commands\n"
+    "\n"
+    "Without a terminal, or with --view plain, the answer alone goes to standard output; progress and the line of "
+    "figures go to standard error (-q leaves them out). A lone - as PROMPT reads standard input.\n"
+    "Exit codes: 0 ok, 1 failure, 2 usage, 130 interrupted.";
 
 enum class Form { kText, kJson };
 enum class Turns { kAuto, kOne, kMany };
@@ -64,7 +68,7 @@ Result<int> Answered(Program& program, const RunArguments& run, Engine& engine, 
   if (run.form == Form::kJson) {
     boost::json::object object = AnswerJson(answer);
     object["model"] = engine.facts().name;
-    program.out.Write(boost::json::serialize(object) + "\n");
+    program.out.Write(JsonText(object) + "\n");
   } else {
     ShowFigures(program, answer);
   }
@@ -80,6 +84,7 @@ Result<int> Chatted(Program& program, const RunArguments& run, Engine& engine, s
                   .view = run.view,
                   .conversation = {.system = run.system, .turns = {}},
                   .thinking = run.thinking,
+                  .turns_seen = IsEmbedded(run.source) ? TurnsSeen::kNone : TurnsSeen::kAll,
                   .first_prompt = std::move(prompt)});
 }
 
@@ -89,6 +94,7 @@ Result<int> Run(Program& program, RunArguments& run) {
   run.source.model = run.prompt.model;
   // Contradictions that no model can resolve are found before a long loading; the defaults stand in for the model's.
   DG_CHECK_OK(Resolve(run.settings, {}));
+  DG_CHECK_OK(CheckExists(run.source));
   std::optional<std::string> prompt;
   if (run.turns != Turns::kMany || run.prompt.prompt || run.prompt.file) {
     DG_TRY(prompt, PromptText(run.prompt));
@@ -104,6 +110,7 @@ Result<int> Run(Program& program, RunArguments& run) {
   if (chat && !can_chat) return Fail(StatusCode::kInvalidArgument, "--chat: needs a terminal for input and output");
   if (run.view.pause.count() < 0) run.view.pause = IsEmbedded(run.source) ? kWatchable : std::chrono::milliseconds(0);
   DG_TRY(const std::unique_ptr<Engine> engine, LoadModel(program, run.source));
+  if (IsEmbedded(run.source) && (!run.system.empty() || run.thinking == Thinking::kOn)) program.Note(kOnlyPrompts);
   return chat ? Chatted(program, run, *engine, std::move(prompt)) : Answered(program, run, *engine, *prompt);
 }
 

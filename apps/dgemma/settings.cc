@@ -41,7 +41,13 @@ Result<void> SetTokens(Settings& s, std::string_view text) {
     s.max_new_tokens = -1;
     return {};
   }
-  return Assign<&Settings::max_new_tokens, int64_t>(s, text, 1, std::numeric_limits<int64_t>::max());
+  const auto value = ParseNumber<int64_t>(text, 1, std::numeric_limits<int64_t>::max());
+  if (!value) {
+    return Fail(StatusCode::kInvalidArgument,
+                Quoted(text) + " is no number of tokens (1 or more; -1: until the model ends its turn)");
+  }
+  s.max_new_tokens = *value;
+  return {};
 }
 
 Result<void> SetSeed(Settings& s, std::string_view text) {
@@ -125,9 +131,11 @@ constexpr std::array kSettings = {
             [](const Settings&) -> std::optional<std::string> { return std::nullopt; }},
     Setting{"-s,--seed", "N", "same seed, same answer; a number or `random` (default 0)", SetSeed,
             Text<&Settings::seed>},
-    Setting{"--skip", "S,R,F",
-            "approximate: leaves out rows settled for S steps; all rows every R steps and in the last F (alone: 2,8,1)",
-            SetSkip, SkipText, "on"},
+    Setting{
+        "--skip", "S,R,F",
+        "approximate: leaves out rows settled for S steps; all rows every R steps and in the last F (alone: 2,8,1). "
+        "Numbers need the equals sign: --skip=3,8,1",
+        SetSkip, SkipText, "on"},
 };
 
 }  // namespace
@@ -205,8 +213,11 @@ void AddSettings(CLI::App& verb, Settings& settings) {
       option = verb.add_option_function<std::string>(setting.flags, take_or_throw, setting.help);
     } else {
       const auto text = std::make_shared<std::string>();
-      option = verb.add_flag(fmt::format("{}{{{}}}", setting.flags, setting.alone), *text, setting.help);
-      option->check([take, text](const std::string& given) { return take(given); });
+      option = verb.add_flag(setting.flags, *text, setting.help);
+      option->option_text(fmt::format("[={}]", setting.value));
+      // CLI11 spells a flag without a value "true"; the capture keeps what it writes to alive.
+      option->check(
+          [take, &setting, text](const std::string& given) { return take(given == "true" ? setting.alone : given); });
     }
     option->type_name(setting.value)->group("Sampling");
   }

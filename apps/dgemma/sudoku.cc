@@ -2,13 +2,13 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <boost/json/serialize.hpp>
 #include <memory>
 #include <utility>
 
 #include "ask.h"
 #include "base/try.h"
 #include "figures.h"
+#include "json_text.h"
 #include "model_source.h"
 #include "numbers.h"
 #include "settings.h"
@@ -49,6 +49,7 @@ Result<SudokuGrid> ChoosePuzzle(const SudokuArguments& arguments) {
 }
 
 void Report(Program& program, const SudokuArguments& arguments, const SudokuGrid& puzzle, const Answer& answer) {
+  const bool cancelled = answer.finish == FinishReason::kCancelled;
   const auto checked = CheckSudoku(puzzle, answer.text);
   const std::string wrong = checked ? "" : checked.error().message;
   if (arguments.show == Show::kNothing) {
@@ -56,12 +57,18 @@ void Report(Program& program, const SudokuArguments& arguments, const SudokuGrid
     object["puzzle"] = puzzle.Text();
     object["solved"] = checked.has_value();
     object["steps"] = answer.figures.denoise_passes;
-    if (!checked) object["wrong"] = wrong;
-    program.out.Write(boost::json::serialize(object) + "\n");
+    if (!checked) object["wrong"] = cancelled ? "interrupted" : wrong;
+    program.out.Write(JsonText(object) + "\n");
   } else {
     const int64_t steps = answer.figures.denoise_passes;
-    program.out.Write(fmt::format("{} in {} step{}{}{}\n", checked ? "solved" : "not solved", steps,
-                                  steps == 1 ? "" : "s", wrong.empty() ? "" : ": ", wrong));
+    const std::string verdict = cancelled ? fmt::format("interrupted after {} step{}", steps, steps == 1 ? "" : "s")
+                                          : fmt::format("{} in {} step{}{}{}", checked ? "solved" : "not solved", steps,
+                                                        steps == 1 ? "" : "s", wrong.empty() ? "" : ": ", wrong);
+    if (program.loudness != Loudness::kQuiet) {
+      program.out.Write(verdict + "\n");
+    } else if (!checked && !cancelled) {
+      program.err.Write("dgemma sudoku: " + verdict + "\n");
+    }
     ShowFigures(program, answer);
   }
   program.exit_code = ExitCodeOf(program, answer);
@@ -81,6 +88,9 @@ Result<void> Solve(Program& program, SudokuArguments& arguments) {
   request.chat.push_back({.role = "user", .text = "sudoku " + puzzle.Text(), .thought = {}});
   DG_TRY(request.options, Resolve(arguments.settings, engine->Defaults()));
   request.stop = stop.get_token();
+  if (arguments.show == Show::kAnswer && !program.OutTraits().can_redraw && program.loudness != Loudness::kQuiet) {
+    program.out.Write("puzzle " + puzzle.Text() + "\n");
+  }
   SudokuView view({.program = program,
                    .engine = *engine,
                    .options = arguments.view,

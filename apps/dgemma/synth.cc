@@ -30,7 +30,8 @@ struct SynthArguments {
 
 Result<void> Synthesize(Program& program, const SynthArguments& arguments) {
   std::error_code ignored;
-  if (std::filesystem::exists(std::filesystem::path(arguments.out) / "model.safetensors", ignored) && !arguments.force) {
+  if (std::filesystem::exists(std::filesystem::path(arguments.out) / "model.safetensors", ignored) &&
+      !arguments.force) {
     return Fail(StatusCode::kInvalidArgument, arguments.out + ": holds a model already (--force replaces it)");
   }
   SynthesizeOptions options;
@@ -62,16 +63,20 @@ void AddSynth(CLI::App& app, Program& program) {
   verb->footer(
       "Shapes: 26b, the released model without its vision tower, and mid, 407 M parameters in the same proportions.\n"
       "Types: int4 (experts int4, the rest int8), int8, a format of `dgemma quantize`, bfloat16, float32.\n"
-      "The tokenizer is the embedded model's; what such a model writes means nothing. 26b takes 17 GB in int4, 27 GB in int8.\n"
+      "The tokenizer is the embedded model's; what such a model writes means nothing. 26b takes 17 GB in int4, 27 GB "
+      "in int8.\n"
+      "\n"
       "Examples:\n"
-      "  dgemma synth /tmp/26b-int4 --shape 26b --type int4 && dgemma bench /tmp/26b-int4\n"
+      "  dgemma synth /tmp/26b-int4 --shape 26b --type int4\n"
       "  dgemma synth /tmp/mid-int8 --shape mid --type int8");
   auto arguments = std::make_shared<SynthArguments>();
   verb->add_option("out", arguments->out, "a folder")->check(NotEmpty)->type_name("OUT")->required();
   verb->add_option("--shape", arguments->shape, "26b or mid")
       ->capture_default_str()
       ->type_name(fmt::format("{{{}}}", fmt::join(SyntheticShapes(), ",")));
-  verb->add_option("--type", arguments->type, "int4, int8, a format, bfloat16 or float32")->capture_default_str()->type_name("TYPE");
+  verb->add_option("--type", arguments->type, "int4, int8, a format, bfloat16 or float32")
+      ->capture_default_str()
+      ->type_name("TYPE");
   verb->add_option("--seed", arguments->seed, "of the weights")->capture_default_str();
   verb->add_flag("-f,--force", arguments->force, "replace a model in OUT");
   verb->add_option("-t,--threads", arguments->threads, "threads (default: all cores)")->check(CLI::Range(1, 1024));

@@ -3,7 +3,6 @@
 #include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
-#include <boost/json/serialize.hpp>
 #include <boost/json/value_from.hpp>
 #include <filesystem>
 #include <limits>
@@ -15,6 +14,7 @@
 #include "files/limits.h"
 #include "files/mapped_file.h"
 #include "input.h"
+#include "json_text.h"
 #include "model/gguf_model.h"
 #include "numbers.h"
 #include "text/tokenizer.h"
@@ -42,6 +42,11 @@ Result<std::string> TextOfGguf(const std::filesystem::path& path) {
 
 Result<Tokenizer> LoadTokenizer(const std::string& model) {
   if (model == "embedded") return Tokenizer::FromJson(EmbeddedText("tokenizer.json"));
+  std::error_code ignored;
+  if (!std::filesystem::exists(model, ignored)) {
+    return Fail(StatusCode::kNotFound, Quoted(model) + ": there is no such model folder or file (MODEL comes first; " +
+                                           "`embedded` is the model inside the program)");
+  }
   const bool gguf = IsGgufFile(model);
   const std::filesystem::path folder(model), path = gguf ? folder : folder / "tokenizer.json";
   DG_TRY(const std::string json, gguf ? TextOfGguf(path) : ReadWholeFile(path, FileLimits().tokenizer_bytes));
@@ -74,7 +79,7 @@ Result<void> TokenizeText(Program& program, const TokenizeArguments& arguments) 
   const std::vector<int32_t> ids = tokenizer.Encode(text, arguments.special);
   std::string shown;
   if (arguments.form == Form::kJson) {
-    shown = boost::json::serialize(boost::json::value_from(ids)) + "\n";
+    shown = JsonText(boost::json::value_from(ids)) + "\n";
   } else if (arguments.form == Form::kIds) {
     shown = fmt::format("{}\n", fmt::join(ids, " "));
   } else {
@@ -114,7 +119,7 @@ Result<void> DetokenizeIds(Program& program, const TokenizeArguments& arguments)
   }
   const std::string text = tokenizer.Decode(ids, arguments.special_text);
   if (arguments.form == Form::kJson) {
-    program.out.Write(boost::json::serialize(boost::json::string(text)) + "\n");
+    program.out.Write(JsonText(boost::json::string(text)) + "\n");
   } else if (program.OutTraits().is_terminal) {
     program.out.Write(PrintableText(text) + "\n");
   } else {
@@ -138,7 +143,10 @@ constexpr const char* kModelHelp = "a folder with a tokenizer.json, a GGUF file,
 void AddTokenize(CLI::App& app, Program& program) {
   CLI::App* verb = app.add_subcommand(
       "tokenize", "Token ids of a text, one a line with its content. Text such as <|turn> becomes the control token.");
-  verb->footer("Examples:\n  dgemma tokenize embedded \"reverse stone\"\n  dgemma tokenize DIR --json < file.txt");
+  verb->footer(
+      "Examples:\n"
+      "  dgemma tokenize embedded \"reverse stone\"\n"
+      "  dgemma tokenize DIR --json < file.txt");
   auto arguments = std::make_shared<TokenizeArguments>();
   verb->add_option("model", arguments->model, kModelHelp)->type_name("MODEL")->required();
   verb->add_option("text", arguments->text, "the text; without it standard input, to the byte")->type_name("TEXT");
@@ -155,8 +163,9 @@ void AddDetokenize(CLI::App& app, Program& program) {
   CLI::App* verb =
       app.add_subcommand("detokenize", "Text of token ids; without ids they are read from standard input.");
   verb->footer(
-      "Examples:\n  dgemma detokenize embedded 105 2364 107\n  dgemma tokenize DIR --json TEXT | dgemma detokenize "
-      "DIR");
+      "Examples:\n"
+      "  dgemma detokenize embedded 139 5 35 162 30 21\n"
+      "  dgemma tokenize DIR TEXT --json | dgemma detokenize DIR");
   auto arguments = std::make_shared<TokenizeArguments>();
   verb->add_option("model", arguments->model, kModelHelp)->type_name("MODEL")->required();
   verb->add_option("ids", arguments->ids, "ids, or a JSON array of them")->type_name("ID");

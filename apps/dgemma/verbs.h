@@ -15,9 +15,12 @@ void AddConvert(CLI::App& app, Program& program);
 void AddDump(CLI::App& app, Program& program);
 void AddQuantize(CLI::App& app, Program& program);
 void AddSynth(CLI::App& app, Program& program);
+void AddTrain(CLI::App& app, Program& program);
+void AddTasks(CLI::App& app, Program& program);
 void AddBench(CLI::App& app, Program& program);
 void AddDoctor(CLI::App& app, Program& program);
 void AddCompletion(CLI::App& app, Program& program);
 void AddVersion(CLI::App& app, Program& program);
+void AddHelp(CLI::App& app, Program& program);  ///< after all others, which it lists
 
 }  // namespace dgemma

@@ -3,10 +3,10 @@
 
 #include <CLI/CLI.hpp>
 #include <boost/json/object.hpp>
-#include <boost/json/serialize.hpp>
 #include <memory>
 
 #include "dgemma/dgemma.h"
+#include "json_text.h"
 #include "verbs.h"
 
 namespace dgemma {
@@ -39,7 +39,7 @@ void AddVersion(CLI::App& app, Program& program) {
     if (*json) {
       const boost::json::object object{
           {"version", Version()}, {"compiler", kCompiler}, {"architecture", kArchitecture}};
-      program.out.Write(boost::json::serialize(object) + "\n");
+      program.out.Write(JsonText(object) + "\n");
     } else {
       program.out.Write(fmt::format("dgemma {} ({}, {})\n", Version(), kCompiler, kArchitecture));
     }

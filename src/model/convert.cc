@@ -1,8 +1,6 @@
 // Chooses types, lists what to write, and hands the rest to the writers.
 #include "model/convert.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <set>
 
@@ -11,6 +9,7 @@
 #include "files/bytes.h"
 #include "files/gguf_writer.h"
 #include "files/messages.h"
+#include "files/new_folder.h"
 #include "files/safetensors_writer.h"
 #include "model/convert_rows.h"
 #include "model/gguf_config.h"
@@ -127,42 +126,6 @@ Result<void> PutAllMetadata(const CheckpointFiles& files, const Config& config, 
   return PutTokenizer(texts, config, metadata);
 }
 
-/// A new folder that takes its place when it is complete; removed when it never is.
-class NewFolder {
- public:
-  explicit NewFolder(std::filesystem::path target)
-      : target_(std::move(target)), path_(target_.string() + ".partial-" + std::to_string(getpid())) {}
-  NewFolder(const NewFolder&) = delete;
-  NewFolder& operator=(const NewFolder&) = delete;
-  ~NewFolder() {
-    std::error_code ignored;
-    if (created_) std::filesystem::remove_all(path_, ignored);
-  }
-
-  Result<void> Create() {
-    std::error_code error;
-    created_ = std::filesystem::create_directory(path_, error);
-    return created_ ? Result<void>() : FailCall("create", error);
-  }
-  Result<void> Commit() {
-    std::error_code error;
-    std::filesystem::rename(path_, target_, error);
-    created_ = static_cast<bool>(error);
-    return error ? FailCall("rename to", error) : Result<void>();
-  }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  Result<void> FailCall(const char* action, const std::error_code& error) const {
-    const std::string reason = error ? error.message() : "it exists";
-    return Fail(StatusCode::kIo, target_.string() + ": cannot " + action + " the folder: " + reason);
-  }
-
-  std::filesystem::path target_;
-  std::filesystem::path path_;
-  bool created_ = false;
-};
-
 }  // namespace
 
 Result<void> SaveTexts(const CheckpointFiles& files, const std::filesystem::path& folder) {
@@ -236,18 +199,11 @@ Result<std::vector<TensorOutcome>> SaveFolder(const CheckpointFiles& files, cons
            job.Add(spec, spec.name, options.type.value_or(IsBlockType(only) ? DType::kF32 : only)));
     tensors.push_back(std::move(tensor));
   }
-  std::error_code ignored;
-  const std::map<std::string, std::string> metadata = {{"format", "pt"}};
-  if (std::filesystem::is_directory(target, ignored)) {
-    DG_CHECK_OK(WriteSafetensors(target / "model.safetensors", tensors, metadata));
-    DG_CHECK_OK(SaveTexts(files, target));
-    return std::move(job.outcomes);
-  }
-  NewFolder folder(target);
-  DG_CHECK_OK(folder.Create());
-  DG_CHECK_OK(WriteSafetensors(folder.path() / "model.safetensors", tensors, metadata));
-  DG_CHECK_OK(SaveTexts(files, folder.path()));
-  DG_CHECK_OK(folder.Commit());
+  const FillFolder fill = [&](const std::filesystem::path& folder) -> Result<void> {
+    DG_CHECK_OK(WriteSafetensors(folder / "model.safetensors", tensors, {{"format", "pt"}}));
+    return SaveTexts(files, folder);
+  };
+  DG_CHECK_OK(SaveNewFolder(target, fill));
   return std::move(job.outcomes);
 }
 

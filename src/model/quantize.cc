@@ -10,6 +10,7 @@
 #include "base/thread_pool.h"
 #include "base/try.h"
 #include "files/messages.h"
+#include "files/new_folder.h"
 #include "files/safetensors_writer.h"
 #include "model/convert.h"
 #include "tensor/panels.h"
@@ -185,11 +186,6 @@ Result<std::vector<QuantizedTensor>> WriteQuantized(const CheckpointFiles& files
     total += BytesOf(job);
     jobs.push_back(std::move(job));
   }
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) return Fail(StatusCode::kIo, fmt::format("{}: {}", folder.string(), error.message()));
-  DG_CHECK_OK(SaveTexts(files, folder));
-
   Quantizer quantizer(options, total);
   std::vector<QuantizedTensor> reports;
   std::vector<TensorToWrite> tensors;
@@ -207,7 +203,11 @@ Result<std::vector<QuantizedTensor>> WriteQuantized(const CheckpointFiles& files
                          [&](const ByteSink& sink) { return quantizer.WriteAsItIs(job, sink); }});
     }
   }
-  DG_CHECK_OK(WriteSafetensors(folder / "model.safetensors", std::move(tensors), metadata));
+  const FillFolder fill = [&](const std::filesystem::path& path) -> Result<void> {
+    DG_CHECK_OK(WriteSafetensors(path / "model.safetensors", tensors, metadata));
+    return SaveTexts(files, path);
+  };
+  DG_CHECK_OK(SaveNewFolder(folder, fill));
   return reports;
 }
 

@@ -49,8 +49,8 @@ struct QuantizeOptions {
   std::function<bool(int64_t done_bytes, int64_t total_bytes)> progress;
 };
 
-/// Writes `folder`/model.safetensors (last, atomically) and the JSON texts of `files` beside it. The folder is made where it does
-/// not exist. kInvalidFile names a tensor whose values no group can hold.
+/// Writes a model folder: model.safetensors and the JSON texts of `files`. A new folder appears complete or not at all (SaveNewFolder).
+/// kInvalidFile names a tensor whose values no group can hold.
 Result<std::vector<QuantizedTensor>> WriteQuantized(const CheckpointFiles& files, const Config& config,
                                                     const std::filesystem::path& folder,
                                                     const QuantizeOptions& options);

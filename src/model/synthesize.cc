@@ -11,6 +11,7 @@
 #include "base/try.h"
 #include "files/atomic_file.h"
 #include "files/messages.h"
+#include "files/new_folder.h"
 #include "files/safetensors_writer.h"
 #include "tensor/panels.h"
 #include "tensor/rounding.h"
@@ -143,15 +144,6 @@ Result<void> WriteSynthetic(std::string_view shape, const std::filesystem::path&
                             const std::map<std::string, std::string>& texts, const SynthesizeOptions& options) {
   DG_TRY(const std::string config_text, SyntheticConfig(shape));
   DG_TRY(const Config config, At("config.json", ParseConfig(config_text)));
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) return Fail(StatusCode::kIo, fmt::format("{}: {}", folder.string(), error.message()));
-  std::map<std::string, std::string> all_texts = texts;
-  all_texts["config.json"] = config_text;
-  for (const auto& [name, text] : all_texts) {
-    DG_CHECK_OK(SaveFile(folder / name, AsBytes(text)));
-  }
-
   ThreadPool pool(options.threads);
   std::vector<TensorToWrite> tensors;
   std::map<std::string, std::string> metadata;
@@ -192,7 +184,11 @@ Result<void> WriteSynthetic(std::string_view shape, const std::filesystem::path&
       total += bytes;
     }
   }
-  return WriteSafetensors(folder / "model.safetensors", std::move(tensors), metadata);
+  return SaveNewFolder(folder, [&](const std::filesystem::path& path) -> Result<void> {
+    DG_CHECK_OK(WriteSafetensors(path / "model.safetensors", tensors, metadata));
+    for (const auto& [name, text] : texts) DG_CHECK_OK(SaveFile(path / name, AsBytes(text)));
+    return SaveFile(path / "config.json", AsBytes(config_text));
+  });
 }
 
 }  // namespace dgemma

@@ -28,6 +28,7 @@ TEST(Convert, MakesFilesThatEveryVerbTakes) {
   ASSERT_EQ(made.code, 0) << made.err;
   EXPECT_NE(made.out.find("Q8_0      56 tensors"), std::string::npos) << made.out;
   EXPECT_NE(made.out.find("exact"), std::string::npos) << made.out;
+  EXPECT_NE(made.out.find("left out: 31 vision tensors, "), std::string::npos) << made.out;
   EXPECT_EQ(RunProgram({"run", "-q", file, "upper cat"}).out, "CAT\n");
   EXPECT_EQ(RunProgram({"run", "-q", "-m", file, "upper cat"}).out, "CAT\n");
   EXPECT_EQ(RunProgram({"tokenize", file, "upper <|turn>", "--ids"}).out,
@@ -69,6 +70,17 @@ TEST(Convert, ReportsEveryTensor) {
     }
   }
   EXPECT_EQ(rounded, 55);
+  EXPECT_EQ(report.at("left_out").at("tensors").to_number<int64_t>(), 31);
+  EXPECT_GT(report.at("left_out").at("bytes").to_number<int64_t>(), 31);
+  const Ran text = RunProgram({"convert", "embedded", folder / "b.gguf", "--type", "q4_0", "--tensors"});
+  EXPECT_EQ(text.code, 0) << text.err;
+  for (const auto& tensor : tensors) {
+    EXPECT_NE(text.out.find("\n  " + std::string(tensor.at("name").as_string()) + " "), std::string::npos);
+  }
+  const Ran whole = RunProgram({"convert", "embedded", folder / "folder/"});
+  EXPECT_EQ(whole.code, 0) << whole.err;
+  EXPECT_EQ(whole.out.find("left out"), std::string::npos) << "a folder holds all";
+  EXPECT_EQ(RunProgram({"convert", "-q", "embedded", folder / "quiet"}).out, "");
   EXPECT_EQ(report.at("bytes").to_number<int64_t>(), bytes);
 }
 

@@ -2,17 +2,26 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <boost/json/parse.hpp>
 #include <boost/json/value_to.hpp>
 #include <filesystem>
 #include <fstream>
+#include <set>
+#include <span>
+#include <sstream>
 
 #include "child.h"
+#include "embedded_model.h"
+#include "files/safetensors_writer.h"
 
 namespace dgemma {
 namespace {
 
 const std::string kStarter = DGEMMA_SOURCE_DIR "/models/starter";
+const std::vector<std::string> kVerbs = {"run",     "sudoku", "inspect",    "tokenize", "detokenize",
+                                         "convert", "dump",   "help",       "quantize", "synth",
+                                         "bench",   "doctor", "completion", "version"};
 const std::string kJsonPrompt = "json name=ada age=36 city=rome";
 const std::string kJsonAnswer = R"({"name":"ada","age":36,"city":"rome"})";
 
@@ -149,7 +158,84 @@ TEST(Program, WrongOptionsAreOneLineAndExitCodeTwo) {
   ExpectRefused({"run", "a", "b", "c"}, 2, "too many arguments");
   ExpectRefused({"run", "a\nb", "b\x1b[31m", "c", "--steps=\n"}, 2, "--steps");
   ExpectRefused({"fly"}, 2, "fly");
-  ExpectRefused({}, 2, "dgemma");
+  const Ran bare = RunProgram({});
+  EXPECT_EQ(bare.code, 2);
+  EXPECT_EQ(bare.out, "");
+  EXPECT_EQ(bare.err, RunProgram({"--help"}).out);
+}
+
+TEST(Program, MistakesPointTheWay) {
+  ExpectRefused({"quantise"}, 2, "did you mean `quantize`?");
+  ExpectRefused({"quantise", "--help"}, 2, "did you mean `quantize`?");
+  ExpectRefused({"help", "tokenise"}, 2, "did you mean `tokenize`?");
+  ExpectRefused({"bogus"}, 2, "there is no such verb (`dgemma --help` lists them)");
+  ExpectRefused({"run", "--stpes", "3", "x"}, 2, "see `dgemma run --help`");
+  ExpectRefused({"run", "-n", "0", "x"}, 2, "-1: until the model ends its turn");
+  ExpectRefused({"run", "upper", "cat"}, 2, "quote a PROMPT of several words");
+  ExpectRefused({"run", "nofile.gguf"}, 1, "\"nofile.gguf\": there is no such model folder or file");
+  ExpectRefused({"run", "./nope"}, 1, "\"./nope\": there is no such model folder or file");
+  ExpectRefused({"tokenize", "upper cat"}, 1, "MODEL comes first");
+  ExpectRefused({"detokenize", "nope", "1"}, 1, "\"nope\": there is no such model folder or file");
+}
+
+TEST(Program, EmptyAnswersAreSaid) {
+  for (const auto& arguments : std::vector<std::vector<std::string>>{{"run", "--system", "be brief", "upper cat"},
+                                                                     {"run", "--think", "upper cat"}}) {
+    const Ran ran = RunProgram(arguments);
+    EXPECT_EQ(ran.code, 0);
+    EXPECT_NE(ran.err.find("the embedded model was trained on single prompts only"), std::string::npos) << ran.err;
+    EXPECT_EQ(ran.out, "\n");
+    EXPECT_NE(ran.err.find("(empty answer), "), std::string::npos) << ran.err;
+    EXPECT_EQ(ran.err.find("ttft"), std::string::npos) << ran.err;
+  }
+  EXPECT_EQ(RunProgram({"run", kStarter, "--think", "upper cat"}).err.find("trained"), std::string::npos);
+}
+
+TEST(Program, QuietMeansErrorsOnly) {
+  const TemporaryFolder folder;
+  for (const auto& arguments :
+       std::vector<std::vector<std::string>>{{"doctor", "-q"}, {"quantize", "-q", "embedded", folder / "q", "int8"}}) {
+    const Ran ran = RunProgram(arguments);
+    EXPECT_EQ(ran.code, 0) << ran.err;
+    EXPECT_EQ(ran.out + ran.err, "") << arguments.front();
+  }
+  const Ran solved = RunProgram({"sudoku", "-q", "3241 4132 ..14 1.2."});
+  EXPECT_EQ(std::ranges::count(solved.out, '\n'), 7) << "the grid alone: " << solved.out;
+  EXPECT_EQ(solved.err, "");
+  const Ran unsolved = RunProgram({"sudoku", "-q", "3241 4132 ..14 1.2.", "-n", "4"});
+  EXPECT_EQ(unsolved.code, 1);
+  EXPECT_TRUE(unsolved.err.starts_with("dgemma sudoku: not solved in ")) << unsolved.err;
+}
+
+std::string ReadText(const std::string& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// The parts between backquotes, one a line.
+std::string Quotations(const std::string& text) {
+  std::string parts;
+  for (size_t begin = text.find('`'); begin != std::string::npos;) {
+    const size_t end = text.find('`', begin + 1);
+    if (end == std::string::npos) break;
+    parts += (parts.empty() ? "" : "\n") + text.substr(begin + 1, end - begin - 1);
+    begin = text.find('`', end + 1);
+  }
+  return parts;
+}
+
+TEST(Program, EmbeddedModelAnswersAsItsReadmeSays) {
+  std::istringstream readme(ReadText(kStarter + "/README.md"));
+  std::set<std::string, std::less<>> prompts;
+  for (std::string line; std::getline(readme, line);) {
+    if (!line.starts_with("| `")) continue;
+    const size_t second = line.find(" | ");
+    const std::string prompt = Quotations(line.substr(0, second));
+    EXPECT_EQ(RunProgram({"run", "-q", prompt}).out, Quotations(line.substr(second)) + "\n") << prompt;
+    prompts.insert(prompt);
+  }
+  EXPECT_EQ(prompts.size(), 7U);
+  for (const std::string_view prompt : EmbeddedPrompts()) EXPECT_TRUE(prompts.contains(prompt)) << prompt;
 }
 
 TEST(Program, ContradictionsNameBothSides) {
@@ -243,6 +329,7 @@ TEST(Program, SudokuIsSolvedAndChecked) {
   EXPECT_EQ(ran.code, 0);
   EXPECT_NE(ran.out.find("│ 2 3 │ 1 4 │\n│ 1 4 │ 2 3 │\n"), std::string::npos) << ran.out;
   EXPECT_NE(ran.out.find("\nsolved in "), std::string::npos) << ran.out;
+  EXPECT_TRUE(ran.out.starts_with("puzzle 3241 4132 ..14 1.2.\n")) << ran.out;
   const auto object = Object(RunProgram({"sudoku", "3241 4132 ..14 1.2.", "--json"}).out);
   EXPECT_TRUE(object.at("solved").as_bool());
   EXPECT_EQ(object.at("text").as_string(), "3241\n4132\n2314\n1423");
@@ -259,6 +346,9 @@ TEST(Program, ReportsAreJson) {
   const auto doctor = Object(RunProgram({"doctor", "--json"}).out);
   EXPECT_TRUE(doctor.at("embedded").at("ok").as_bool());
   EXPECT_GE(doctor.at("cores").to_number<int>(), 1);
+  EXPECT_LT(doctor.at("released").at("int4_bytes").to_number<int64_t>(),
+            doctor.at("released").at("bfloat16_bytes").to_number<int64_t>());
+  EXPECT_NE(RunProgram({"doctor"}).out.find("GGUF"), std::string::npos);
   const auto inspected = Object(RunProgram({"inspect", kStarter, "--json"}).out);
   EXPECT_EQ(inspected.at("geometry").at("canvas").to_number<int>(), 48);
   EXPECT_GT(inspected.at("tensors").as_array().size(), 50U);
@@ -275,8 +365,8 @@ TEST(Program, BenchTimesEveryPassAndCompares) {
     EXPECT_GT(pass.at("bytes").to_number<double>(), 1e6) << names.back();
     EXPECT_GT(pass.at("share_of_bound").to_number<double>(), 0.0) << names.back();
   }
-  EXPECT_EQ(names, (std::vector<std::string>{"prefill 8", "prefill 70", "denoise", "commit", "commit + denoise",
-                                             "token"}));
+  EXPECT_EQ(names,
+            (std::vector<std::string>{"prefill 8", "prefill 70", "denoise", "commit", "commit + denoise", "token"}));
   EXPECT_EQ(bench.at("canvases").as_array().size(), 4U);
   EXPECT_GT(bench.at("machine").at("read_bytes_per_second").to_number<double>(), 1e8);
   EXPECT_GT(bench.at("peak_rss_bytes").to_number<int64_t>(), 10'000'000);
@@ -311,14 +401,68 @@ TEST(Program, BenchTimesSingleOperations) {
 TEST(Program, EveryVerbHasHelpWithExamples) {
   const Ran help = RunProgram({"--help"});
   EXPECT_EQ(help.code, 0);
-  for (const char* verb :
-       {"run", "sudoku", "inspect", "tokenize", "detokenize", "bench", "doctor", "completion", "version"}) {
-    EXPECT_NE(help.out.find(std::string("\n  ") + verb), std::string::npos) << verb;
+  for (const std::string& verb : kVerbs) {
+    EXPECT_NE(help.out.find("\n  " + verb + " "), std::string::npos) << verb;
     const Ran ran = RunProgram({verb, "--help"});
     EXPECT_EQ(ran.code, 0) << verb;
-    EXPECT_NE(ran.out.find("Examples:"), std::string::npos) << verb;
+    EXPECT_NE(ran.out.find("\nExamples:\n"), std::string::npos) << verb;
+    EXPECT_EQ(RunProgram({"help", verb}).out, ran.out);
+    std::istringstream lines(ran.out);
+    for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 100U) << line;
   }
   EXPECT_EQ(RunProgram({"--version"}).out.substr(0, 7), "dgemma ");
+}
+
+// Every example of every help page runs, in a folder that holds what they name.
+TEST(Program, ExamplesOfHelpWork) {
+  const TemporaryFolder folder;
+  for (const char* made : {"models", "bin", ".zfunc", ".config", ".config/fish", ".config/fish/completions"}) {
+    std::filesystem::create_directory(folder / made);
+  }
+  std::filesystem::create_symlink(DGEMMA_PROGRAM, folder / "bin/dgemma");
+  for (const char* model : {"DIR", "OTHER-DIR", "diffusiongemma-26b", "models/starter", "models/diffusiongemma"}) {
+    std::filesystem::create_symlink(kStarter, folder / model);
+  }
+  for (const char* file : {"model.gguf", "diffusiongemma-Q4_K_M.gguf"}) {
+    ASSERT_EQ(RunProgram({"convert", "embedded", folder / file}).code, 0);
+  }
+  std::ofstream(folder / "file.txt") << "upper cat";
+  for (const char* report : {"before.json", "after.json"}) {
+    std::ofstream(folder / report) << RunProgram({"bench", "-r", "1", "--prompt", "20", "--json"}).out;
+  }
+  const std::array<int64_t, 3> ids = {1, 2, 3};
+  std::vector<TensorToWrite> input;
+  input.push_back(TensorFromMemory("ids", DType::kI64, {1, 3}, std::as_bytes(std::span(ids))));
+  ASSERT_TRUE(WriteSafetensors(folder / "case.safetensors", std::move(input)));
+  const std::array<float, 160> ones = [] {
+    std::array<float, 160> all{};
+    all.fill(1);
+    return all;
+  }();
+  input.clear();
+  input.push_back(
+      TensorFromMemory("model.decoder.embed_tokens.weight", DType::kF32, {160}, std::as_bytes(std::span(ones))));
+  ASSERT_TRUE(WriteSafetensors(folder / "importance.safetensors", std::move(input)));
+
+  size_t ran = 0;
+  for (const std::string& verb : kVerbs) {
+    std::istringstream page(RunProgram({verb, "--help"}).out);
+    bool examples = false;
+    for (std::string line; std::getline(page, line);) {
+      if (!line.starts_with("  ")) examples = line == "Examples:";
+      if (!examples || !line.starts_with("  ")) continue;
+      EXPECT_LE(line.size(), 80U) << "is broken on a narrow terminal: " << line;
+      // Gigabytes of random weights, and the chat, which needs a terminal (OnTerminal has it).
+      if (verb == "synth" || line.starts_with("  dgemma run  ")) continue;
+      const std::string script = "cd " + folder.path() + " && export HOME=$PWD PATH=$PWD/bin:$PATH && " + line +
+                                 (verb == "bench" ? " -r 1" : "");  // seconds instead of half a minute
+      const std::string command = "bash -c '" + script + "' </dev/null >" + folder / "said" + " 2>&1";
+      ASSERT_EQ(script.find('\''), std::string::npos) << script;
+      EXPECT_EQ(std::system(command.c_str()), 0) << line << "\n" << ReadText(folder / "said");
+      ++ran;
+    }
+  }
+  EXPECT_GT(ran, 25U);
 }
 
 TEST(Program, BashCompletionCompletesVerbsFlagsAndValues) {
@@ -335,6 +479,9 @@ TEST(Program, BashCompletionCompletesVerbsFlagsAndValues) {
   EXPECT_EQ(completed("tok", 1), "tokenize\n");
   EXPECT_EQ(completed("run --entropy", 2), "--entropy-bound\n");
   EXPECT_EQ(completed("run --view h", 3), "heat\n");
+  EXPECT_EQ(completed("completion \"\"", 2), "bash zsh fish\n");
+  EXPECT_EQ(completed("quantize a b int4-", 4), "int4-32 int4-32-min\n");
+  EXPECT_EQ(completed("help tok", 2), "tokenize\n");
   EXPECT_EQ(RunProgram({"completion", "zsh"}).out.substr(0, 8), "#compdef");
   EXPECT_NE(RunProgram({"completion", "fish"}).out.find("complete -c dgemma"), std::string::npos);
   ExpectRefused({"completion", "tcsh"}, 2, "tcsh");

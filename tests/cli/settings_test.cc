@@ -3,7 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <limits>
+
 #include "conversation.h"
+#include "help.h"
+#include "json_text.h"
 #include "prompt.h"
 
 namespace dgemma {
@@ -32,7 +38,8 @@ TEST(Settings, RangesAreCheckedAndNamed) {
   EXPECT_NE(Refusal("confidence", "nan"), "");
   EXPECT_EQ(Refusal("confidence", "0"), "");
   EXPECT_EQ(Refusal("max-tokens", "-1"), "");
-  EXPECT_NE(Refusal("max-tokens", "0"), "");
+  EXPECT_EQ(Refusal("max-tokens", "0"),
+            "max-tokens: \"0\" is no number of tokens (1 or more; -1: until the model ends its turn)");
   EXPECT_NE(Refusal("seed", "-1"), "");
   EXPECT_EQ(Refusal("seed", "18446744073709551615"), "");
   EXPECT_NE(Refusal("seed", "18446744073709551616"), "");
@@ -105,10 +112,36 @@ TEST(Prompts, OneArgumentIsAModelWhenItIsAFolder) {
   EXPECT_EQ(decided({DGEMMA_SOURCE_DIR}), DGEMMA_SOURCE_DIR "|(none)");
   EXPECT_EQ(decided({"/no/such/folder"}), "/no/such/folder|(none)");
   EXPECT_EQ(decided({"/ is a slash"}), "|/ is a slash");
-  EXPECT_EQ(decided({"any", "text"}), "any|text");
+  EXPECT_EQ(decided({"nofile.gguf"}), "nofile.gguf|(none)");
+  EXPECT_EQ(decided({DGEMMA_SOURCE_DIR, "text"}), DGEMMA_SOURCE_DIR "|text");
+  EXPECT_EQ(decided({"embedded", "text"}), "embedded|text");
+  EXPECT_EQ(decided({"any", "text"}),
+            "error: \"any\": there is no such model folder or file (quote a PROMPT of several words)");
   EXPECT_EQ(decided({"text"}, "dir"), "dir|text");
   EXPECT_TRUE(decided({"any", "text"}, "dir").starts_with("error: --model"));
   EXPECT_TRUE(decided({"a", "b", "c"}).starts_with("error: too many"));
+}
+
+TEST(Help, LinesAreBrokenBelowTheirSecondColumn) {
+  EXPECT_EQ(Wrapped("short\n\n", 40), "short\n\n");
+  EXPECT_EQ(Wrapped("  --flag N    one two three four five six seven eight\n", 40),
+            "  --flag N    one two three four five\n"
+            "              six seven eight\n");
+  EXPECT_EQ(Wrapped("one two three four five six seven eight nine", 40),
+            "one two three four five six seven eight\nnine");
+  EXPECT_EQ(Wrapped("  --one-name,--another-name,--third-name,--fourth N", 40),
+            "  --one-name,--another-name,\n      --third-name,--fourth N");
+  const std::string word(100, 'x');
+  EXPECT_EQ(Wrapped(word + " y", 40), word + "\ny");
+}
+
+TEST(Json, NumbersArePlain) {
+  EXPECT_EQ(
+      JsonText({{"a", 0.0}, {"b", 33.0}, {"c", {0.1, -2.5e-9, 1e300}}, {"d", nullptr}, {"e\"", "f\n"}, {"g", true}}),
+      R"({"a":0,"b":33,"c":[0.1,-2.5e-09,1e+300],"d":null,"e\"":"f\n","g":true})");
+  EXPECT_EQ(JsonText(boost::json::array()), "[]");
+  EXPECT_EQ(JsonText(boost::json::object()), "{}");
+  EXPECT_EQ(JsonText(std::numeric_limits<double>::infinity()), "null");
 }
 
 TEST(Conversations, SurviveTheirFileForm) {

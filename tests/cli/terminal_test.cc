@@ -99,14 +99,26 @@ TEST_F(OnTerminal, ChatAnswersAndObeys) {
   EXPECT_TRUE(child.Writes("t-min: 0.9 is above"));
   EXPECT_TRUE(prompt());
   type("/seed 41");
+  EXPECT_TRUE(child.Writes("seed is 41"));
+  EXPECT_TRUE(prompt());
+  type("/view heat");
+  EXPECT_TRUE(child.Writes("view is heat"));
+  EXPECT_TRUE(prompt());
+  type("/think");
+  EXPECT_TRUE(child.Writes("thinking is on"));
+  EXPECT_TRUE(child.Writes("single prompts only"));
+  EXPECT_TRUE(prompt());
+  type("/nothink");
+  EXPECT_TRUE(child.Writes("thinking is off"));
   EXPECT_TRUE(prompt());
   type("/save " + folder / "talk.json");
-  EXPECT_TRUE(child.Writes("saved 1 turns"));
+  EXPECT_TRUE(child.Writes("talk.json (1 turn)"));
   EXPECT_TRUE(prompt());
   type("/regen");
   EXPECT_TRUE(child.Writes("seed 42"));
   EXPECT_TRUE(prompt());
   type("/undo");
+  EXPECT_TRUE(child.Writes("taken back (0 turns)"));
   EXPECT_TRUE(prompt());
   type("/undo");
   EXPECT_TRUE(child.Writes("/undo: there is nothing to undo"));
@@ -139,6 +151,55 @@ TEST_F(OnTerminal, ChatAnswersAndObeys) {
   EXPECT_EQ(history.st_mode & 0777, 0600U);
   ASSERT_EQ(::stat((folder / "talk.json").c_str(), &history), 0);
   EXPECT_EQ(history.st_mode & 0077, 0U);
+}
+
+TEST_F(OnTerminal, EveryMessageToTheEmbeddedModelStartsAnew) {
+  const TemporaryFolder folder;
+  TerminalChild child({"run", "--slow", "0"}, {{"XDG_STATE_HOME", folder.path()}});
+  ASSERT_TRUE(child.Writes("Every message starts anew")) << child.bytes();
+  EXPECT_TRUE(child.Writes("spell bird"));
+  ASSERT_TRUE(child.Writes(">>> "));
+  for (const auto& [prompt, answer] :
+       {std::pair("upper cat", "CAT"), std::pair("spell bird", "b i r d"), std::pair("reverse cat", "tac")}) {
+    child.Send(std::string(prompt) + "\r");
+    EXPECT_TRUE(child.Writes(answer)) << prompt << ": " << child.bytes();
+    EXPECT_TRUE(child.Writes("tok/s"));
+    ASSERT_TRUE(child.Writes(">>> "));
+  }
+  child.Send("/show\r");
+  EXPECT_TRUE(child.Writes("turns      3")) << "they are kept for /save and /undo";
+  ASSERT_TRUE(child.Writes(">>> "));
+  child.Send("\x04");
+  EXPECT_EQ(child.Wait(), 0);
+}
+
+TEST_F(OnTerminal, AnInterruptedSudokuSaysSo) {
+  TerminalChild child({"sudoku", "--slow", "30000"});
+  ASSERT_TRUE(child.Shows("step 1/48"));
+  child.Send("\x03");
+  EXPECT_EQ(child.Wait(), 130);
+  EXPECT_NE(child.bytes().find("interrupted after 1 step"), std::string::npos) << child.bytes();
+  EXPECT_EQ(child.bytes().find("not solved"), std::string::npos) << child.bytes();
+}
+
+TEST_F(OnTerminal, AnInterruptedSynthLeavesNothing) {
+  const TemporaryFolder folder;
+  TerminalChild child({"synth", folder / "mid", "--shape", "mid", "--type", "float32"});
+  ASSERT_TRUE(child.Shows("writing")) << child.bytes();
+  child.Send("\x03");
+  EXPECT_EQ(child.Wait(), 130) << child.bytes();
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+}
+
+TEST_F(OnTerminal, HelpFitsTheWindow) {
+  for (const char* verb : {"run", "bench", "help"}) {
+    TerminalChild child({"help", verb}, {}, {.columns = 60, .rows = 24});
+    EXPECT_EQ(child.Wait(), 0);
+    size_t begin = 0;
+    for (size_t end; (end = child.bytes().find("\r\n", begin)) != std::string::npos; begin = end + 2) {
+      EXPECT_LE(end - begin, 60U) << child.bytes().substr(begin, end - begin);
+    }
+  }
 }
 
 TEST_F(OnTerminal, ControlCInTheChatStopsOnlyTheAnswerOrTheLine) {

@@ -85,7 +85,7 @@ TEST(AtomicFile, CallsInTheOrderThatSurvivesAPowerCut) {
   ASSERT_TRUE(SaveInTwoPieces(folder.path() / "f", system));
   EXPECT_EQ(system.calls(), (std::vector<std::string>{"open", "lock", "write", "write", "sync", "close", "rename",
                                                       "open", "sync", "close"}));
-  EXPECT_EQ(Content(folder.path() / "f"), kAfter);
+  EXPECT_EQ(FileContent(folder.path() / "f"), kAfter);
   EXPECT_EQ(folder.Names(), std::vector<std::string>{"f"});
 }
 
@@ -112,7 +112,7 @@ TEST(AtomicFile, EachCallMayFailOnce) {
       const bool harmless = reason.empty() || calls[at] == "lock" || at == calls.size() - 1;
       if (harmless) {
         EXPECT_TRUE(saved) << saved.error().message;
-        EXPECT_EQ(Content(target), kAfter);
+        EXPECT_EQ(FileContent(target), kAfter);
         continue;
       }
       ASSERT_FALSE(saved);
@@ -120,7 +120,7 @@ TEST(AtomicFile, EachCallMayFailOnce) {
       EXPECT_TRUE(saved.error().message.starts_with(target.string() + ": ")) << saved.error().message;
       EXPECT_NE(saved.error().message.find(reason), std::string::npos) << saved.error().message;
       const bool renamed = at >= 7;  // see CallsInTheOrderThatSurvivesAPowerCut
-      EXPECT_EQ(Content(target), renamed ? kAfter : kBefore);
+      EXPECT_EQ(FileContent(target), renamed ? kAfter : kBefore);
     }
   }
 }
@@ -147,7 +147,7 @@ TEST(AtomicFile, SweepingSparesLivingWritersAndForeignFiles) {
   ASSERT_TRUE(living->Write(AsBytes("x")));
   EXPECT_EQ(RemoveStaleTemporaries(folder.path()), 0);
   ASSERT_TRUE(living->Commit());
-  EXPECT_EQ(Content(folder.path() / "f"), "x");
+  EXPECT_EQ(FileContent(folder.path() / "f"), "x");
   EXPECT_EQ(folder.Names().size(), 3U);
   EXPECT_EQ(RemoveStaleTemporaries(folder.path() / "absent"), 0);
 }
@@ -160,9 +160,9 @@ TEST(AtomicFile, WritersOfOneTargetDoNotMix) {
   ASSERT_TRUE(one->Write(AsBytes("one")));
   ASSERT_TRUE(two->Write(AsBytes("second")));
   ASSERT_TRUE(two->Commit());
-  EXPECT_EQ(Content(target), "second");
+  EXPECT_EQ(FileContent(target), "second");
   ASSERT_TRUE(one->Commit());
-  EXPECT_EQ(Content(target), "one");
+  EXPECT_EQ(FileContent(target), "one");
   EXPECT_FALSE(one->Commit());
   EXPECT_FALSE(one->Write(AsBytes("late")));
 }
@@ -190,7 +190,7 @@ TEST(AtomicFile, NeverReplacesWhatIsNoRegularFile) {
   std::filesystem::create_symlink("file", link);
   ASSERT_TRUE(SaveFile(link, AsBytes("after")));
   EXPECT_TRUE(std::filesystem::is_symlink(link));
-  EXPECT_EQ(Content(file), "after");
+  EXPECT_EQ(FileContent(file), "after");
   std::filesystem::create_symlink("nothing", folder.path() / "dangling");
   EXPECT_FALSE(SaveFile(folder.path() / "dangling", AsBytes("x")));
 }
@@ -220,7 +220,7 @@ TEST(AtomicFile, KillLoopLeavesAWholeFile) {
     int state = 0;
     waitpid(child, &state, 0);
     ASSERT_TRUE(WIFSIGNALED(state)) << "a save failed";
-    const std::string content = Content(target);
+    const std::string content = FileContent(target);
     ASSERT_FALSE(content.empty());
     bool whole = false;
     for (uint32_t number = 0; number < 7 * 26 && !whole; ++number) whole = content == Version(number);

@@ -35,7 +35,7 @@ TEST(GgufWriter, WritesTheseBytes) {
   data.resize(32);
   data += eight;
   data.resize(64);
-  EXPECT_EQ(Content(folder.path() / "f"), head + data);
+  EXPECT_EQ(FileContent(folder.path() / "f"), head + data);
 }
 
 TEST(GgufWriter, RefusesWhatTheReaderWouldRefuse) {
@@ -78,7 +78,7 @@ TEST(GgufWriter, AFailedProducerLeavesTheOldFile) {
   const auto done = WriteGguf(folder.path() / "f", {}, {failing});
   ASSERT_FALSE(done);
   EXPECT_EQ(done.error().code, StatusCode::kCancelled);
-  EXPECT_EQ(Content(folder.path() / "f"), "old");
+  EXPECT_EQ(FileContent(folder.path() / "f"), "old");
 }
 
 }  // namespace

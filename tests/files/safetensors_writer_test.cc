@@ -26,7 +26,7 @@ TEST(SafetensorsWriter, WritesTheseBytes) {
       "{\"__metadata__\":{\"format\":\"pt\"},\"w\\n\":{\"dtype\":\"F32\",\"shape\":[1,1],\"data_offsets\":[0,4]},"
       "\"n\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[4,6]}}";
   header.resize((8 + header.size() + 63) / 64 * 64 - 8, ' ');
-  EXPECT_EQ(Content(path), SafetensorsFile(header, 0) + "abcdxy");
+  EXPECT_EQ(FileContent(path), SafetensorsFile(header, 0) + "abcdxy");
 }
 
 TEST(SafetensorsWriter, RoundTripInAnyOrderGivesTheSameFile) {
@@ -47,7 +47,7 @@ TEST(SafetensorsWriter, RoundTripInAnyOrderGivesTheSameFile) {
   ASSERT_TRUE(WriteSafetensors(folder.path() / "f", tensors));
   std::reverse(tensors.begin(), tensors.end());
   ASSERT_TRUE(WriteSafetensors(folder.path() / "g", tensors));
-  EXPECT_EQ(Content(folder.path() / "f"), Content(folder.path() / "g"));
+  EXPECT_EQ(FileContent(folder.path() / "f"), FileContent(folder.path() / "g"));
 
   const auto read = OpenSafetensors(folder.path() / "f");
   ASSERT_TRUE(read) << read.error().message;
@@ -78,7 +78,7 @@ void ExpectRefused(std::vector<TensorToWrite> tensors, StatusCode code, const st
   EXPECT_EQ(written.error().code, code);
   EXPECT_TRUE(written.error().message.starts_with(path.string() + ": ")) << written.error().message;
   EXPECT_NE(written.error().message.find(fragment), std::string::npos) << written.error().message;
-  EXPECT_EQ(Content(path), "before");
+  EXPECT_EQ(FileContent(path), "before");
   EXPECT_EQ(folder.Names(), std::vector<std::string>{"f"});
 }
 

@@ -44,7 +44,7 @@ class TempFolder {
 };
 
 /// The content of a file, or "" when there is none.
-inline std::string Content(const std::filesystem::path& path) {
+inline std::string FileContent(const std::filesystem::path& path) {
   std::ifstream in(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(in), {}};
 }
