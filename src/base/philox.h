@@ -12,6 +12,13 @@ enum class Draw : uint32_t {
   kCanvasStart = 1,  ///< first tokens of a canvas
   kSample = 2,       ///< uniform that picks a token from the predicted distribution
   kRenoise = 3,      ///< replacement of a token that was not accepted
+  // training: src/train/noise.h and packing.h
+  kNoiseLevel = 4,     ///< noise level of an example
+  kCanvasChoice = 5,   ///< which canvas of an example is trained on
+  kSelfCondition = 6,  ///< whether an example's pass is fed by a first one
+  kCorrupt = 7,        ///< whether a position is replaced
+  kCorruption = 8,     ///< what it is replaced by
+  kShuffle = 9,        ///< order of the examples of an epoch
 };
 
 /// Identity of one draw. `row` is the position inside the canvas, `step` counts denoising steps of that canvas from 0.

@@ -1,0 +1,344 @@
+// `dgemma train MODEL --data FILE --out DIR`: trains a model's weights, in full, with checkpoints that a stopped run goes on from.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <numeric>
+
+#include "base/try.h"
+#include "engine/backend.h"
+#include "engine/loaded_model.h"
+#include "files/messages.h"
+#include "machine.h"
+#include "model_source.h"
+#include "progress_line.h"
+#include "text/utf8.h"
+#include "train/checkpoint.h"
+#include "train/new_model.h"
+#include "train/trainer.h"
+#include "verbs.h"
+
+namespace dgemma {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct TrainArguments {
+  std::string model;
+  std::string new_config, tokenizer;
+  std::vector<std::string> data;
+  std::string out;
+  std::string config_file;
+  std::string schedule = "cosine";
+  std::string canvases = "one";
+  std::string next_token = "text";
+  TrainOptions options;
+  int64_t save_every = 500;
+  int64_t log_every = 10;
+  int keep = 3;
+  int threads = 0;
+  bool no_shuffle = false, no_fill = false, strict = false;
+  bool resume = false, force = false, dry_run = false;
+};
+
+Result<std::string> ReadText(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  if (!file.good() && !file.eof()) return Fail(StatusCode::kIo, path + ": cannot be read");
+  if (text.empty()) return Fail(StatusCode::kInvalidFile, path + ": is empty");
+  return text;
+}
+
+/// Every key of the file is a flag's name; flags of the command line win.
+Result<void> ReadConfigFile(CLI::App& verb, const std::string& path) {
+  if (path.empty()) return {};
+  try {
+    for (const CLI::ConfigItem& item : CLI::ConfigTOML().from_file(path)) {
+      if (item.name == "++" || item.name == "--") continue;  // begin and end of a section
+      CLI::Option* option = verb.get_option_no_throw("--" + item.name);
+      if (option == nullptr || item.name == "config") {
+        return Fail(StatusCode::kInvalidArgument,
+                    fmt::format("{}: {}: no flag of this name", path, PrintableText(item.fullname())));
+      }
+      if (option->count() > 0) continue;
+      if (option->get_items_expected_max() == 0 && item.inputs.size() == 1 && item.inputs.front() == "false") continue;
+      option->add_result(item.inputs);
+      option->run_callback();
+    }
+  } catch (const CLI::Error& error) {
+    return Fail(StatusCode::kInvalidArgument, fmt::format("{}: {}", path, PrintableText(error.what())));
+  }
+  return {};
+}
+
+Result<void> FillOptions(TrainArguments& a, const Config& config) {
+  TrainOptions& o = a.options;
+  o.schedule.kind = a.schedule == "constant" ? ScheduleKind::kConstant
+                    : a.schedule == "linear" ? ScheduleKind::kLinear
+                                             : ScheduleKind::kCosine;
+  o.targets.canvases = a.canvases == "all" ? CanvasesTrained::kAll : CanvasesTrained::kOne;
+  o.targets.next_token = a.next_token == "answers" ? NextTokenTargets::kAnswers : NextTokenTargets::kText;
+  o.targets.fill = a.no_fill ? FillTargets::kNo : FillTargets::kYes;
+  o.order = a.no_shuffle ? Order::kAsGiven : Order::kShuffled;
+  o.examples.canvas = config.canvas;
+  o.noise.vocab = config.vocab;
+  return CheckTrainOptions(o);
+}
+
+/// All of a run that lives as long as it.
+struct Run {
+  std::filesystem::path folder;
+  CheckpointFiles files;
+  LoadedModel loaded;
+  std::unique_ptr<TrainKernels> kernels;
+  std::unique_ptr<Trainer> trainer;
+  RunIdentity identity;
+
+  Result<void> Save(int keep) const {
+    return SaveCheckpoint(files, loaded.model->config, trainer->optimizer(), *kernels, identity, folder / "checkpoints",
+                          keep);
+  }
+};
+
+std::string Duration(double seconds) {
+  if (seconds < 90) return fmt::format("{:.0f} s", seconds);
+  if (seconds < 5400) return fmt::format("{:.0f} min", seconds / 60);
+  return fmt::format("{:.1f} h", seconds / 3600);
+}
+
+void PrintPlan(Program& program, const TrainArguments& a, const Config& config, std::span<const PlannedWeight> weights,
+               const Dataset& data, int64_t planned_bytes) {
+  const int64_t values =
+      std::transform_reduce(weights.begin(), weights.end(), int64_t{0}, std::plus<>(),
+                            [](const PlannedWeight& w) { return static_cast<int64_t>(w.spec.Values()); });
+  const TrainOptions& o = a.options;
+  program.Note(fmt::format("model: {:.2f} M parameters trained in float32, {} layers, canvas {}",
+                           static_cast<double>(values) / 1e6, config.layers.size(), config.canvas));
+  for (const std::string& line : Describe(data.statistics())) program.Note("data: " + line);
+  program.Note(
+      fmt::format("run: {} steps of {} examples ({:.1f} epochs), rate {:g} {} after {} steps of warm-up, seed {}",
+                  o.steps, o.batch, static_cast<double>(o.steps * o.batch) / static_cast<double>(data.size()),
+                  o.schedule.peak, a.schedule, o.schedule.warmup, o.seed));
+  program.Note(fmt::format("memory: {} planned for weights, gradients, moments and passes", BytesText(planned_bytes)));
+}
+
+void PrintStep(Program& program, const StepReport& report, const TrainOptions& options, double seconds,
+               int64_t steps_timed) {
+  const double step_seconds = seconds / static_cast<double>(std::max<int64_t>(steps_timed, 1));
+  int64_t rows = 0, correct = 0;
+  for (const auto& [task, counts] : report.tasks) {
+    rows += counts.rows;
+    correct += counts.correct;
+  }
+  program.Note(
+      fmt::format("step {}/{}  diffusion {:.4f}  next token {:.4f}  right {:.1f} %  norm {:.2f}  rate {:.2e}  {:.0f} "
+                  "tok/s  {} left",
+                  report.step + 1, options.steps, report.diffusion_loss, report.next_token_loss,
+                  100.0 * static_cast<double>(correct) / static_cast<double>(std::max<int64_t>(rows, 1)),
+                  report.gradient_norm, report.rate, static_cast<double>(report.rows) / step_seconds,
+                  Duration(step_seconds * static_cast<double>(options.steps - report.step - 1))));
+}
+
+Result<void> RunSteps(Program& program, const TrainArguments& a, Run& run) {
+  std::stop_source stop;
+  const Signals::Scope scope(program.signals, [&stop] { stop.request_stop(); });
+  const Clock::time_point begin = Clock::now();
+  const int64_t first = run.trainer->steps_taken();
+  int64_t saved = first;
+  while (run.trainer->steps_taken() < a.options.steps) {
+    const auto report = run.trainer->Step(stop.get_token());
+    if (!report) {
+      if (report.error().code == StatusCode::kCancelled && run.trainer->steps_taken() > saved)
+        DG_CHECK_OK(run.Save(a.keep));
+      return std::unexpected(report.error());
+    }
+    const int64_t taken = run.trainer->steps_taken();
+    const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+    if (taken % a.log_every == 0 || taken == a.options.steps || taken == first + 1)
+      PrintStep(program, *report, a.options, seconds, taken - first);
+    if (taken % a.save_every == 0 || taken == a.options.steps) {
+      DG_CHECK_OK(run.Save(a.keep));
+      saved = taken;
+    }
+  }
+  const SavedWeights which = a.options.optimizer.average > 0 ? SavedWeights::kAverage : SavedWeights::kCurrent;
+  return SaveModel(run.files, run.loaded.model->config, run.trainer->optimizer(), *run.kernels, which,
+                   run.folder / "model");
+}
+
+Result<void> Train(Program& program, CLI::App& verb, TrainArguments& a) {
+  DG_CHECK_OK(ReadConfigFile(verb, a.config_file));
+  if (a.data.empty()) return Fail(StatusCode::kInvalidArgument, "--data: at least one file is needed");
+  if (a.out.empty() && !a.dry_run) return Fail(StatusCode::kInvalidArgument, "--out: a folder is needed");
+  if (a.new_config.empty() != a.tokenizer.empty())
+    return Fail(StatusCode::kInvalidArgument, "--new and --tokenizer: give both or none");
+  if (a.new_config.empty() == a.model.empty())
+    return Fail(StatusCode::kInvalidArgument, "give either MODEL or --new with --tokenizer");
+  const std::filesystem::path folder = a.out;
+  const auto newest = a.out.empty() ? std::nullopt : NewestCheckpoint(folder / "checkpoints");
+  if (newest && !a.resume && !a.force && !a.dry_run) {
+    return Fail(StatusCode::kInvalidArgument, a.out + ": holds a run already (--resume goes on, --force starts again)");
+  }
+  const bool resume = a.resume && newest;
+  const auto open = [&]() -> Result<CheckpointFiles> {
+    if (resume) return OpenCheckpoint(*newest);
+    if (a.new_config.empty()) return OpenModelFiles(a.model);
+    DG_TRY(const std::string config_text, ReadText(a.new_config));
+    DG_TRY(const std::string tokenizer_text, ReadText(a.tokenizer));
+    return NewModel(config_text, tokenizer_text, a.options.seed);
+  };
+  DG_TRY(CheckpointFiles files, open());
+  DG_TRY(const Config config, ReadConfig(files));
+  DG_CHECK_OK(RequireCanvases(config));
+  DG_CHECK_OK(FillOptions(a, config));
+  DG_TRY(const std::string tokenizer_text, files.Text("tokenizer.json"));
+  DG_TRY(const Tokenizer tokenizer, At("tokenizer.json", Tokenizer::FromJson(tokenizer_text)));
+  DG_TRY(const ExampleMaker maker, ExampleMaker::Create(tokenizer, a.options.examples));
+  a.options.examples = maker.options();  // with the tokenizer's end of text
+  DatasetOptions data_options;
+  data_options.examples = a.options.examples;
+  data_options.faults = a.strict ? FaultPolicy::kRefuse : FaultPolicy::kLeaveOut;
+  DG_TRY(const Dataset data, Dataset::Open(a.data, tokenizer, data_options));
+
+  EngineOptions engine_options;
+  engine_options.threads = a.threads;
+  const auto all = [](const TensorSpec&) { return true; };
+  const auto float32 = [](const TensorSpec&, const StoredTensor&) { return kFloat32Weights; };
+  Run run{folder, std::move(files), {}, nullptr, nullptr, {data.fingerprint(), a.options.seed, a.options.batch}};
+  run.loaded.kernels = MakeKernels(engine_options, config);
+  std::vector<PlannedWeight> planned = PlanWeights(run.files, config, *run.loaded.kernels, float32);
+  const int64_t bytes = PlannedWeightBytes(planned) + Trainer::PlannedBytes(config, planned, a.options, all);
+  if (program.loudness != Loudness::kQuiet) PrintPlan(program, a, config, planned, data, bytes);
+  if (a.dry_run) return {};
+  DG_TRY(Weights weights, LoadWeights(run.files, config, *run.loaded.kernels, {}, float32));
+  run.loaded.model = std::make_unique<Model>(MakeModel(config, weights, *run.loaded.kernels));
+  run.kernels = MakeTrainKernels(*run.loaded.kernels);
+  DG_TRY(run.trainer, Trainer::Create(*run.loaded.model, weights, *run.kernels, data, a.options, all));
+  if (resume) {
+    DG_CHECK_OK(LoadOptimizer(*newest, run.identity, *run.loaded.kernels, run.trainer->optimizer()));
+    program.Note(fmt::format("going on from step {}", run.trainer->steps_taken()));
+  } else if (a.force) {
+    std::error_code ignored;
+    std::filesystem::remove_all(folder / "checkpoints", ignored);
+  }
+  return RunSteps(program, a, run);
+}
+
+void AddFlags(CLI::App& verb, TrainArguments& a) {
+  TrainOptions& o = a.options;
+  verb.add_option("model", a.model, "a model folder, or `embedded`")->check(NotEmpty)->type_name("MODEL");
+  verb.add_option("--new", a.new_config, "start from random weights of this config.json")
+      ->check(NotEmpty)
+      ->type_name("CONFIG");
+  verb.add_option("--tokenizer", a.tokenizer, "tokenizer.json of the new model")->check(NotEmpty)->type_name("FILE");
+  verb.add_option("--data", a.data, "JSONL (messages, or prompt and completion) or CSV puzzles; several")
+      ->check(NotEmpty)
+      ->type_name("FILE");
+  verb.add_option("--out", a.out, "folder of the run: checkpoints/, model/")->check(NotEmpty)->type_name("DIR");
+  verb.add_option("--config", a.config_file, "TOML file whose keys are flags: `steps = 1000`")
+      ->check(NotEmpty)
+      ->type_name("FILE");
+  verb.add_option("--steps", o.steps, "optimiser steps")->capture_default_str()->type_name("N");
+  verb.add_option("--batch", o.batch, "examples of a step")->capture_default_str()->type_name("N");
+  verb.add_option("--pass-rows", o.pass_rows, "rows of one pass: more is faster and takes more memory")
+      ->capture_default_str()
+      ->type_name("N");
+  verb.add_option("--max-tokens", o.examples.max_tokens, "longest example; longer ones are left out and counted")
+      ->capture_default_str()
+      ->type_name("N");
+  verb.add_option("--rate", o.schedule.peak, "peak learning rate")->capture_default_str()->type_name("X");
+  verb.add_option("--end-rate", o.schedule.end, "last rate as a share of the peak")
+      ->capture_default_str()
+      ->type_name("X");
+  verb.add_option("--schedule", a.schedule, "course of the rate")
+      ->check(CLI::IsMember({"cosine", "linear", "constant"}))
+      ->capture_default_str()
+      ->type_name("NAME");
+  verb.add_option("--warmup", o.schedule.warmup, "steps to the peak")->capture_default_str()->type_name("N");
+  verb.add_option("--beta1", o.optimizer.beta1, "AdamW")->capture_default_str()->type_name("X");
+  verb.add_option("--beta2", o.optimizer.beta2, "AdamW")->capture_default_str()->type_name("X");
+  verb.add_option("--eps", o.optimizer.eps, "AdamW")->capture_default_str()->type_name("X");
+  verb.add_option("--decay", o.optimizer.decay, "weight decay of matrices")->capture_default_str()->type_name("X");
+  verb.add_option("--clip", o.optimizer.clip, "largest norm of the gradients; 0: none")
+      ->capture_default_str()
+      ->type_name("X");
+  verb.add_option("--ema", o.optimizer.average,
+                  "average of the weights: share kept by a step, as 0.999; model/ then holds the average")
+      ->capture_default_str()
+      ->type_name("X");
+  verb.add_option("--diffusion-weight", o.objective.diffusion_weight, "of the canvas loss")
+      ->capture_default_str()
+      ->type_name("X");
+  verb.add_option("--next-token-weight", o.objective.next_token_weight, "of the autoregressive loss")
+      ->capture_default_str()
+      ->type_name("X");
+  verb.add_option("--feedback-passes", o.objective.feedback_passes, "passes without gradient that feed the trained one")
+      ->capture_default_str()
+      ->type_name("N");
+  verb.add_option("--self-condition", o.noise.self_condition, "probability that an example is fed its prediction")
+      ->capture_default_str()
+      ->type_name("P");
+  verb.add_option("--t-min", o.noise.t_min, "smallest share of noise")->capture_default_str()->type_name("T");
+  verb.add_option("--t-max", o.noise.t_max, "largest share of noise")->capture_default_str()->type_name("T");
+  verb.add_option("--canvases", a.canvases, "canvases of an example that a step trains")
+      ->check(CLI::IsMember({"one", "all"}))
+      ->capture_default_str()
+      ->type_name("WHICH");
+  verb.add_option("--next-token", a.next_token, "what the autoregressive loss covers")
+      ->check(CLI::IsMember({"text", "answers"}))
+      ->capture_default_str()
+      ->type_name("WHAT");
+  verb.add_flag("--no-fill", a.no_fill, "no loss on the fill behind an answer");
+  verb.add_flag("--no-shuffle", a.no_shuffle, "take examples in the order of the files");
+  verb.add_flag("--strict", a.strict, "the first faulty line ends the run before it starts");
+  verb.add_option("-s,--seed", o.seed, "of order, noise and new weights")->capture_default_str()->type_name("N");
+  verb.add_option("--save-every", a.save_every, "steps between checkpoints")
+      ->check(CLI::Range(1, 1'000'000))
+      ->capture_default_str()
+      ->type_name("N");
+  verb.add_option("--keep", a.keep, "checkpoints that stay")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str()
+      ->type_name("N");
+  verb.add_option("--log-every", a.log_every, "steps between lines")
+      ->check(CLI::Range(1, 1'000'000))
+      ->capture_default_str()
+      ->type_name("N");
+  auto* resume = verb.add_flag("--resume", a.resume, "go on from the newest checkpoint in DIR, if there is one");
+  verb.add_flag("-f,--force", a.force, "start again where DIR holds a run")->excludes(resume);
+  verb.add_flag("--dry-run", a.dry_run, "print the plan and end");
+  verb.add_option("-t,--threads", a.threads, "threads (default: all cores)")
+      ->check(CLI::Range(1, 1024))
+      ->type_name("N");
+}
+
+}  // namespace
+
+void AddTrain(CLI::App& app, Program& program) {
+  CLI::App* verb = app.add_subcommand("train", "Trains a model: diffusion and next-token loss, AdamW, checkpoints.");
+  verb->footer(
+      "Data: one JSON object a line, {\"prompt\": ..., \"completion\": ...} or {\"messages\": [{\"role\", "
+      "\"content\"}, ...]};\n"
+      "or CSV with columns puzzle,solution. Lines that cannot be used are counted and left out.\n"
+      "DIR/checkpoints/step-N are ordinary model folders with the optimiser's state; DIR/model is the result.\n"
+      "Ctrl-C saves a checkpoint and ends; --resume goes on from it, bit by bit as if nothing had happened.\n"
+      "\n"
+      "Examples:\n"
+      "  dgemma train embedded --data my.jsonl --out run --steps 500 --rate 3e-4\n"
+      "  dgemma train DIR --data train.jsonl --data more.csv --out run --resume\n"
+      "  dgemma train --new config.json --tokenizer tokenizer.json --data train.jsonl --out run --config run.toml");
+  auto arguments = std::make_shared<TrainArguments>();
+  arguments->options.examples.max_tokens = 1024;
+  AddFlags(*verb, *arguments);
+  AddCommonFlags(*verb, program);
+  verb->callback([arguments, verb, &program] {
+    const auto trained = Train(program, *verb, *arguments);
+    if (!trained) program.Fail("train", trained.error());
+  });
+}
+
+}  // namespace dgemma

@@ -1,0 +1,155 @@
+// training.safetensors: "m.NAME", "v.NAME", "average.NAME" in F32, and metadata of decimal numbers.
+#include "train/checkpoint.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <system_error>
+
+#include "base/try.h"
+#include "engine/loaded_model.h"
+#include "files/messages.h"
+#include "files/new_folder.h"
+#include "files/safetensors_writer.h"
+#include "model/convert.h"
+#include "model/stored_tensors.h"
+
+namespace dgemma {
+namespace {
+
+constexpr const char* kStateFile = "training.safetensors";
+constexpr std::string_view kStepPrefix = "step-";
+
+/// Values of a packed weight, row by row.
+TensorToWrite PackedTensor(std::string name, const TensorSpec& spec, const Weight& weight, const TrainKernels& kernels) {
+  TensorToWrite tensor{std::move(name), DType::kF32, spec.shape, {}};
+  tensor.produce = [&kernels, weight, vector = spec.role == TensorRole::kNorm](const ByteSink& sink) -> Result<void> {
+    if (vector) return sink(std::as_bytes(std::span(weight.Vector(), static_cast<size_t>(weight.out * weight.in))));
+    std::vector<float> row(static_cast<size_t>(weight.in));
+    for (int64_t index = 0; index < weight.count * weight.out; ++index) {
+      kernels.Unpack(weight, index / weight.out, index % weight.out, row);
+      DG_CHECK_OK(sink(std::as_bytes(std::span(row))));
+    }
+    return {};
+  };
+  return tensor;
+}
+
+Result<void> WriteModel(const CheckpointFiles& base, const Config& config, const Optimizer& optimizer,
+                        const TrainKernels& kernels, SavedWeights which, const std::filesystem::path& folder) {
+  std::vector<TensorToWrite> tensors;
+  for (const TensorSpec& spec : ListTensors(config)) {
+    const auto slot = std::ranges::find(optimizer.slots(), spec.name, [](const Optimizer::Slot& s) { return s.spec.name; });
+    if (slot != optimizer.slots().end()) {
+      const Weight& values = which == SavedWeights::kAverage && slot->average.present() ? slot->average : *slot->weight;
+      tensors.push_back(PackedTensor(spec.name, spec, values, kernels));
+      continue;
+    }
+    DG_TRY(const TensorBytes stored, base.Tensor(spec.name));
+    tensors.push_back(TensorFromMemory(spec.name, stored.dtype, spec.shape, stored.bytes));
+  }
+  DG_CHECK_OK(WriteSafetensors(folder / "model.safetensors", std::move(tensors), {{"format", "pt"}}));
+  return SaveTexts(base, folder);
+}
+
+std::optional<uint64_t> Number(std::string_view text) {
+  uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || text.empty()) return std::nullopt;
+  return value;
+}
+
+/// Checkpoint folders of a run by step, ascending.
+std::vector<std::pair<uint64_t, std::filesystem::path>> Checkpoints(const std::filesystem::path& run) {
+  std::vector<std::pair<uint64_t, std::filesystem::path>> found;
+  std::error_code error;
+  for (std::filesystem::directory_iterator entry(run, error), end; !error && entry != end; entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    if (!name.starts_with(kStepPrefix)) continue;
+    if (const auto step = Number(std::string_view(name).substr(kStepPrefix.size()))) found.emplace_back(*step, entry->path());
+  }
+  std::ranges::sort(found);
+  return found;
+}
+
+Result<uint64_t> Metadata(const CheckpointFiles& files, const std::string& key) {
+  const auto entry = files.metadata().find(key);
+  const auto value = entry == files.metadata().end() ? std::nullopt : Number(entry->second);
+  if (!value) return Fail(StatusCode::kInvalidFile, fmt::format("metadata {}: missing or not a number", key));
+  return *value;
+}
+
+Result<void> RequireSame(const CheckpointFiles& files, const std::string& key, uint64_t now) {
+  DG_TRY(const uint64_t then, Metadata(files, key));
+  if (then == now) return {};
+  return Fail(StatusCode::kInvalidArgument,
+              fmt::format("{}: this run has {}, the checkpoint was written with {}; resuming would not continue it", key, now, then));
+}
+
+/// A tensor of the file into the layout of `like`.
+Result<Weight> ReadPacked(const CheckpointFiles& files, const std::string& name, const TensorSpec& spec, const Weight& like,
+                          Kernels& kernels) {
+  DG_TRY(const TensorBytes stored, files.Tensor(name));
+  if (stored.dtype != DType::kF32 || !std::ranges::equal(stored.shape, spec.shape))
+    return Fail(StatusCode::kInvalidFile, name + ": not of the shape and type of its weight");
+  const StoredTensor rows = OneRun(DType::kF32, like.count, like.out, like.in, stored.bytes);
+  return spec.role == TensorRole::kNorm ? kernels.PackVector(rows) : kernels.Pack(rows, kFloat32Weights);
+}
+
+}  // namespace
+
+Result<void> SaveModel(const CheckpointFiles& base, const Config& config, const Optimizer& optimizer, const TrainKernels& kernels,
+                       SavedWeights which, const std::filesystem::path& folder) {
+  return SaveNewFolder(folder, [&](const std::filesystem::path& place) {
+    return WriteModel(base, config, optimizer, kernels, which, place);
+  });
+}
+
+Result<void> SaveCheckpoint(const CheckpointFiles& base, const Config& config, const Optimizer& optimizer,
+                            const TrainKernels& kernels, const RunIdentity& identity, const std::filesystem::path& run, int keep) {
+  const auto steps = static_cast<uint64_t>(optimizer.steps_taken());
+  const std::map<std::string, std::string> metadata = {{"step", fmt::format("{}", steps)},
+                                                       {"data", fmt::format("{}", identity.data_fingerprint)},
+                                                       {"seed", fmt::format("{}", identity.seed)},
+                                                       {"batch", fmt::format("{}", identity.batch)}};
+  DG_CHECK_OK(SaveNewFolder(run / fmt::format("{}{:06}", kStepPrefix, steps), [&](const std::filesystem::path& place) -> Result<void> {
+    std::vector<TensorToWrite> tensors;
+    for (const Optimizer::Slot& slot : optimizer.slots()) {
+      tensors.push_back(PackedTensor("m." + slot.spec.name, slot.spec, slot.m, kernels));
+      tensors.push_back(PackedTensor("v." + slot.spec.name, slot.spec, slot.v, kernels));
+      if (slot.average.present()) tensors.push_back(PackedTensor("average." + slot.spec.name, slot.spec, slot.average, kernels));
+    }
+    DG_CHECK_OK(WriteSafetensors(place / kStateFile, std::move(tensors), metadata));
+    return WriteModel(base, config, optimizer, kernels, SavedWeights::kCurrent, place);
+  }));
+  auto all = Checkpoints(run);
+  std::error_code ignored;  // an old checkpoint that cannot be removed is no reason to stop
+  for (; std::ssize(all) > std::max(keep, 1); all.erase(all.begin())) std::filesystem::remove_all(all.front().second, ignored);
+  return {};
+}
+
+std::optional<std::filesystem::path> NewestCheckpoint(const std::filesystem::path& run) {
+  const auto all = Checkpoints(run);
+  if (all.empty()) return std::nullopt;
+  return all.back().second;
+}
+
+Result<void> LoadOptimizer(const std::filesystem::path& checkpoint, const RunIdentity& identity, Kernels& kernels,
+                           Optimizer& optimizer) {
+  const std::filesystem::path path = checkpoint / kStateFile;
+  const auto load = [&]() -> Result<void> {
+    DG_TRY(const CheckpointFiles files, OpenSafetensors(path));
+    DG_CHECK_OK(RequireSame(files, "data", identity.data_fingerprint));
+    DG_CHECK_OK(RequireSame(files, "seed", identity.seed));
+    DG_CHECK_OK(RequireSame(files, "batch", static_cast<uint64_t>(identity.batch)));
+    DG_TRY(const uint64_t steps, Metadata(files, "step"));
+    if (steps > (uint64_t{1} << 40)) return Fail(StatusCode::kInvalidFile, "metadata step: out of range");
+    return optimizer.Restore(static_cast<int64_t>(steps), [&](const std::string& what, const Optimizer::Slot& slot) {
+      return ReadPacked(files, what + "." + slot.spec.name, slot.spec, *slot.weight, kernels);
+    });
+  };
+  return AtPath(path.string(), load());
+}
+
+}  // namespace dgemma

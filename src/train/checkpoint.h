@@ -1,0 +1,42 @@
+// A training run on disk: folders `step-N` that appear whole or not at all, each an ordinary model folder with a second file of what
+// the optimiser knows. A run that goes on from one computes the same bytes as a run that was never stopped.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+
+#include "files/checkpoint_files.h"
+#include "train/optimizer.h"
+
+namespace dgemma {
+
+/// What must agree between the run that wrote a checkpoint and the one that goes on from it.
+struct RunIdentity {
+  uint64_t data_fingerprint = 0;
+  uint64_t seed = 0;
+  int64_t batch = 0;
+  bool operator==(const RunIdentity&) const = default;
+};
+
+/// Which values of trained weights a folder gets.
+enum class SavedWeights : uint8_t { kCurrent, kAverage };
+
+/// Writes a model folder: trained weights as F32, all other tensors and the texts as `base` has them. It appears whole or not at all.
+/// kIo (a full disk among them) leaves an older folder of this name untouched.
+Result<void> SaveModel(const CheckpointFiles& base, const Config& config, const Optimizer& optimizer, const TrainKernels& kernels,
+                       SavedWeights which, const std::filesystem::path& folder);
+
+/// Writes `run`/step-N with N = optimizer.steps_taken: SaveModel's files and training.safetensors with moments, average and identity.
+/// Then removes all but the newest `keep` such folders.
+Result<void> SaveCheckpoint(const CheckpointFiles& base, const Config& config, const Optimizer& optimizer,
+                            const TrainKernels& kernels, const RunIdentity& identity, const std::filesystem::path& run, int keep);
+
+/// The newest complete checkpoint folder of a run; none where there is none. Folders that a killed run left half written have other names.
+std::optional<std::filesystem::path> NewestCheckpoint(const std::filesystem::path& run);
+
+/// Reads moments, average and number of steps of a checkpoint. The weights themselves are those of the model folder it is.
+/// kInvalidArgument when the identity differs, naming what; kInvalidFile for a broken file.
+Result<void> LoadOptimizer(const std::filesystem::path& checkpoint, const RunIdentity& identity, Kernels& kernels,
+                           Optimizer& optimizer);
+
+}  // namespace dgemma

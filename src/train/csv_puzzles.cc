@@ -1,0 +1,98 @@
+// Splits at the comma, checks the grid by the rules, writes prompt and answer.
+#include "train/csv_puzzles.h"
+
+#include <fmt/format.h>
+
+#include <cstdint>
+#include <utility>
+
+#include "base/try.h"
+#include "files/messages.h"
+
+namespace dgemma {
+namespace {
+
+constexpr std::string_view kHeader = "puzzle,solution";
+
+std::unexpected<Fault> Bad(std::string message) {
+  return std::unexpected(Fault{FaultKind::kBadPuzzle, std::move(message)});
+}
+
+/// Digits in a row, 0 when no grid has so many cells.
+int SideOf(size_t cells) {
+  for (const int side : {4, 6, 9}) {
+    if (cells == static_cast<size_t>(side * side)) return side;
+  }
+  return 0;
+}
+
+OrFault<void> CheckDigits(std::string_view digits, const char* field, char lowest, int side) {
+  for (const char digit : digits) {
+    if (digit < lowest || digit > '0' + side)
+      return Bad(fmt::format("{}: digits must be {} to {}", field, lowest, side));
+  }
+  return {};
+}
+
+OrFault<void> CheckSolution(std::string_view puzzle, std::string_view solution, int side) {
+  const int box_width = side == 4 ? 2 : 3, box_height = side / box_width;
+  uint32_t rows[9] = {}, columns[9] = {}, boxes[9] = {};  // bit d: digit d has been seen
+  for (int cell = 0; cell < side * side; ++cell) {
+    const char given = puzzle[static_cast<size_t>(cell)], digit = solution[static_cast<size_t>(cell)];
+    const int row = cell / side, column = cell % side;
+    if (given != '0' && given != digit) {
+      return Bad(fmt::format("solution: changes a given digit in row {}, column {}", row + 1, column + 1));
+    }
+    const uint32_t bit = uint32_t{1} << (digit - '0');
+    const int box = row / box_height * (side / box_width) + column / box_width;
+    if (((rows[row] | columns[column] | boxes[box]) & bit) != 0) {
+      return Bad(fmt::format("solution: repeats {} in row {}, column {}", digit, row + 1, column + 1));
+    }
+    rows[row] |= bit;
+    columns[column] |= bit;
+    boxes[box] |= bit;
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<void> CheckPuzzleHeader(std::string_view line) {
+  if (line == kHeader) return {};
+  return Fail(StatusCode::kInvalidFile, fmt::format("header: is {} (must be {})", Quoted(line), kHeader));
+}
+
+OrFault<Record> ReadPuzzleRecord(std::string_view line) {
+  const size_t comma = line.find(',');
+  if (comma == std::string_view::npos) return Bad("has no comma (puzzle,solution)");
+  const std::string_view puzzle = line.substr(0, comma), solution = line.substr(comma + 1);
+  const int side = SideOf(puzzle.size());
+  if (side == 0) return Bad(fmt::format("puzzle: has {} digits (16, 36 or 81)", puzzle.size()));
+  if (solution.size() != puzzle.size()) {
+    return Bad(fmt::format("solution: has {} digits, the puzzle {}", solution.size(), puzzle.size()));
+  }
+  DG_CHECK_OK(CheckDigits(puzzle, "puzzle", '0', side));
+  DG_CHECK_OK(CheckDigits(solution, "solution", '1', side));
+  DG_CHECK_OK(CheckSolution(puzzle, solution, side));
+  Record record{.form = Record::Form::kPair, .messages = {}, .tools = {}, .task = fmt::format("sudoku {0}x{0}", side)};
+  record.messages.push_back({.role = Role::kUser, .content = PuzzlePrompt(puzzle, side)});
+  record.messages.push_back({.role = Role::kAssistant, .content = GridRows(solution, side)});
+  return record;
+}
+
+std::string PuzzlePrompt(std::string_view puzzle, int side) {
+  return fmt::format("Solve this Sudoku puzzle. 0 marks an empty cell. Reply with the completed {0}x{0} grid.\n{1}",
+                     side, GridRows(puzzle, side));
+}
+
+std::string GridRows(std::string_view digits, int side) {
+  const auto length = static_cast<size_t>(side);
+  std::string rows;
+  for (size_t begin = 0; begin < digits.size(); begin += length) {
+    rows += begin == 0 ? "" : "\n";
+    rows += digits.substr(begin, length);
+  }
+  return rows;
+}
+
+}  // namespace dgemma

@@ -1,0 +1,35 @@
+// Tasks on Sudoku. 4 x 4 and 6 x 6: "sudoku " and the rows with a space between them, '.' where empty, as the verb
+// `sudoku` writes it. 9 x 9: an instruction and nine lines, 0 where empty. Answers are the rows in lines, one digit a
+// token.
+#include "train/sudoku.h"
+#include "train/tasks_draft.h"
+
+namespace dgemma {
+namespace {
+
+TaskDraft Draw(int side, TaskRandom& random) {
+  const SudokuBoard solution = RandomSudokuSolution(side, random);
+  // Up to the names of digits there are 12 boards of 4 x 4: too few to hold any out, so there the board itself counts.
+  const SudokuBoard canonical = side == 4 ? solution : RenamedSudoku(solution);
+  return {.content = "sudoku:" + canonical.Text('.', ' '), .prompt = "", .answer = solution.Text('.', '\n')};
+}
+
+}  // namespace
+
+TaskDraft DrawSudoku4(TaskRandom& random) { return Draw(4, random); }
+TaskDraft DrawSudoku6(TaskRandom& random) { return Draw(6, random); }
+TaskDraft DrawSudoku9(TaskRandom& random) { return Draw(9, random); }
+
+void FinishSudoku(TaskRandom& random, TaskDraft& draft) {
+  const SudokuBoard solution = *ReadSudokuBoard(draft.answer);
+  if (solution.side == 9) {
+    const SudokuBoard puzzle = RandomSudokuPuzzle(solution, random.Between(36, 46), random);
+    draft.prompt = "Solve this Sudoku puzzle. 0 marks an empty cell. Reply with the completed 9x9 grid.\n" +
+                   puzzle.Text('0', '\n');
+    return;
+  }
+  const int givens = solution.side == 4 ? random.Between(6, 13) : random.Between(14, 26);
+  draft.prompt = "sudoku " + RandomSudokuPuzzle(solution, givens, random).Text('.', ' ');
+}
+
+}  // namespace dgemma
