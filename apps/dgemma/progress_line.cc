@@ -16,18 +16,6 @@ constexpr std::chrono::milliseconds kBetween{100};
 
 }  // namespace
 
-std::string BytesText(int64_t bytes) {
-  constexpr std::array kUnits = {"B", "kB", "MB", "GB", "TB"};
-  auto value = static_cast<double>(bytes);
-  size_t unit = 0;
-  while (value >= 1000 && unit + 1 < kUnits.size()) {
-    value /= 1000;
-    ++unit;
-  }
-  return unit == 0 || value >= 100 ? fmt::format("{:.0f} {}", value, kUnits[unit])
-                                   : fmt::format("{:.1f} {}", value, kUnits[unit]);
-}
-
 ProgressLine::ProgressLine(Program& program)
     : program_(program), active_(program.loudness != Loudness::kQuiet && program.ErrTraits().can_redraw) {}
 

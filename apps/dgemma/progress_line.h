@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/units.h"
 #include "dgemma/dgemma.h"
 #include "program.h"
 
@@ -36,8 +37,5 @@ class ProgressLine {
   Clock::time_point begin_{};
   Clock::time_point last_{};
 };
-
-/// "6.7 MB", "52 GB": powers of 1000, two or three digits.
-std::string BytesText(int64_t bytes);
 
 }  // namespace dgemma

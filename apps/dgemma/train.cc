@@ -18,8 +18,13 @@
 #include "progress_line.h"
 #include "text/utf8.h"
 #include "train/checkpoint.h"
+#include "train/html_report.h"
 #include "train/new_model.h"
+#include "train/report_text.h"
+#include "train/run_log.h"
+#include "train/tensorboard.h"
 #include "train/trainer.h"
+#include "train_evaluate.h"
 #include "verbs.h"
 
 namespace dgemma {
@@ -37,6 +42,8 @@ struct TrainArguments {
   std::string canvases = "one";
   std::string next_token = "text";
   TrainOptions options;
+  std::vector<std::string> eval;
+  int64_t eval_count = 100;
   int64_t save_every = 500;
   int64_t log_every = 10;
   int keep = 3;
@@ -97,17 +104,20 @@ struct Run {
   std::unique_ptr<TrainKernels> kernels;
   std::unique_ptr<Trainer> trainer;
   RunIdentity identity;
+  std::vector<EvaluationSuite> suites;
+  ReportSubject subject;
+  std::optional<RunLog> log;
+  std::optional<EventFile> events;
 
-  Result<void> Save(int keep) const {
-    return SaveCheckpoint(files, loaded.model->config, trainer->optimizer(), *kernels, identity, folder / "checkpoints",
-                          keep);
-  }
+  std::filesystem::path checkpoints() const { return folder / "checkpoints"; }
 };
 
-std::string Duration(double seconds) {
-  if (seconds < 90) return fmt::format("{:.0f} s", seconds);
-  if (seconds < 5400) return fmt::format("{:.0f} min", seconds / 60);
-  return fmt::format("{:.1f} h", seconds / 3600);
+double Now() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
+
+template <typename Line>
+Result<void> Log(Run& run, int64_t step, const Line& line) {
+  DG_CHECK_OK(run.log->Append(line));
+  return run.events->Append(step, Now(), ScalarsOf(line));
 }
 
 void PrintPlan(Program& program, const TrainArguments& a, const Config& config, std::span<const PlannedWeight> weights,
@@ -123,7 +133,7 @@ void PrintPlan(Program& program, const TrainArguments& a, const Config& config, 
       fmt::format("run: {} steps of {} examples ({:.1f} epochs), rate {:g} {} after {} steps of warm-up, seed {}",
                   o.steps, o.batch, static_cast<double>(o.steps * o.batch) / static_cast<double>(data.size()),
                   o.schedule.peak, a.schedule, o.schedule.warmup, o.seed));
-  program.Note(fmt::format("memory: {} planned for weights, gradients, moments and passes", BytesText(planned_bytes)));
+  program.Note(fmt::format("memory: {} planned for weights, gradients, moments and passes, beside the program and the data", BytesText(planned_bytes)));
 }
 
 void PrintStep(Program& program, const StepReport& report, const TrainOptions& options, double seconds,
@@ -140,34 +150,79 @@ void PrintStep(Program& program, const StepReport& report, const TrainOptions& o
                   report.step + 1, options.steps, report.diffusion_loss, report.next_token_loss,
                   100.0 * static_cast<double>(correct) / static_cast<double>(std::max<int64_t>(rows, 1)),
                   report.gradient_norm, report.rate, static_cast<double>(report.rows) / step_seconds,
-                  Duration(step_seconds * static_cast<double>(options.steps - report.step - 1))));
+                  DurationText(step_seconds * static_cast<double>(options.steps - report.step - 1))));
 }
 
-Result<void> RunSteps(Program& program, const TrainArguments& a, Run& run) {
+/// A checkpoint, what its weights answer, and the report.
+Result<void> SaveAndEvaluate(Program& program, const TrainArguments& a, Run& run, std::stop_token stop) {
+  const int64_t taken = run.trainer->steps_taken();
+  DG_CHECK_OK(run.log->Sync());
+  DG_CHECK_OK(SaveCheckpoint(run.files, run.loaded.model->config, run.trainer->optimizer(), *run.kernels, run.identity, run.checkpoints(), a.keep));
+  for (const EvaluationSuite& suite : run.suites) {
+    if (stop.stop_requested()) break;
+    const auto evaluation = Evaluate(suite, *NewestCheckpoint(run.checkpoints()), taken, a.threads, stop);
+    if (!evaluation && evaluation.error().code == StatusCode::kCancelled) break;  // the checkpoint is there; the run ends anyway
+    if (!evaluation) return std::unexpected(evaluation.error());
+    DG_CHECK_OK(Log(run, taken, evaluation->line));
+    for (const SampleLine& sample : evaluation->samples) DG_CHECK_OK(run.log->Append(sample));
+    const TaskScore all = evaluation->line.all();
+    program.Note(fmt::format("{}: {} of {} right, {:.1f} steps a canvas", suite.name, all.correct, all.answers, all.steps_per_canvas()));
+  }
+  return SaveHtmlReport(run.folder / "report.html", run.subject, run.log->history());
+}
+
+Result<void> RunSteps(Program& program, const TrainArguments& a, Run& run, int64_t data_size) {
   std::stop_source stop;
-  const Signals::Scope scope(program.signals, [&stop] { stop.request_stop(); });
+  const Signals::Scope scope(program.signals, Stopping(stop));
   const Clock::time_point begin = Clock::now();
   const int64_t first = run.trainer->steps_taken();
+  const double seconds_before = run.log->history().last_step ? run.log->history().last_step->seconds : 0;
   int64_t saved = first;
   while (run.trainer->steps_taken() < a.options.steps) {
     const auto report = run.trainer->Step(stop.get_token());
     if (!report) {
       if (report.error().code == StatusCode::kCancelled && run.trainer->steps_taken() > saved)
-        DG_CHECK_OK(run.Save(a.keep));
+        DG_CHECK_OK(SaveAndEvaluate(program, a, run, stop.get_token()));
       return std::unexpected(report.error());
     }
     const int64_t taken = run.trainer->steps_taken();
     const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+    StepLine line{*report, taken * a.options.batch};
+    line.epoch = static_cast<double>(line.examples) / static_cast<double>(data_size);
+    line.rows_per_second = static_cast<double>(report->rows) * static_cast<double>(taken - first) / seconds;
+    line.seconds = seconds_before + seconds;
+    DG_CHECK_OK(Log(run, report->step, line));
     if (taken % a.log_every == 0 || taken == a.options.steps || taken == first + 1)
       PrintStep(program, *report, a.options, seconds, taken - first);
     if (taken % a.save_every == 0 || taken == a.options.steps) {
-      DG_CHECK_OK(run.Save(a.keep));
+      DG_CHECK_OK(SaveAndEvaluate(program, a, run, stop.get_token()));
       saved = taken;
     }
   }
   const SavedWeights which = a.options.optimizer.average > 0 ? SavedWeights::kAverage : SavedWeights::kCurrent;
-  return SaveModel(run.files, run.loaded.model->config, run.trainer->optimizer(), *run.kernels, which,
-                   run.folder / "model");
+  return SaveModel(run.files, run.loaded.model->config, run.trainer->optimizer(), *run.kernels, which, run.folder / "model");
+}
+
+/// The outputs for people. A run that goes on keeps what it had logged up to its checkpoint.
+Result<void> OpenLogs(const TrainArguments& a, const Dataset& data, Run& run) {
+  std::error_code error;
+  std::filesystem::create_directories(run.folder, error);
+  if (error) return Fail(StatusCode::kIo, fmt::format("{}: {}", run.folder.string(), error.message()));
+  const int64_t first = run.trainer->steps_taken();
+  DG_TRY(RunLog log, RunLog::Open(run.folder / "metrics.jsonl", first));
+  run.log.emplace(std::move(log));
+  DG_TRY(EventFile events, EventFile::Create(run.folder, first, Now()));
+  run.events.emplace(std::move(events));
+  run.subject.model = a.new_config.empty() ? a.model : "new: " + a.new_config;
+  for (const TensorSpec& spec : ListTensors(run.loaded.model->config)) run.subject.parameters += static_cast<int64_t>(spec.Values());
+  run.subject.trained_parameters = run.trainer->optimizer().values();
+  run.subject.planned_steps = a.options.steps;
+  run.subject.dataset = &data.statistics();
+  run.subject.facts = {{"batch", fmt::format("{} examples", a.options.batch)},
+                       {"rate", fmt::format("{:g}, {}, {} steps of warm-up", a.options.schedule.peak, a.schedule, a.options.schedule.warmup)},
+                       {"seed", fmt::format("{}", a.options.seed)},
+                       {"machine", run.loaded.kernels->Description()}};
+  return {};
 }
 
 Result<void> Train(Program& program, CLI::App& verb, TrainArguments& a) {
@@ -208,10 +263,17 @@ Result<void> Train(Program& program, CLI::App& verb, TrainArguments& a) {
   engine_options.threads = a.threads;
   const auto all = [](const TensorSpec&) { return true; };
   const auto float32 = [](const TensorSpec&, const StoredTensor&) { return kFloat32Weights; };
-  Run run{folder, std::move(files), {}, nullptr, nullptr, {data.fingerprint(), a.options.seed, a.options.batch}};
+  Run run{folder, std::move(files), {}, nullptr, nullptr, {data.fingerprint(), a.options.seed, a.options.batch}, {}, {}, {}, {}};
+  for (const std::string& path : a.eval) {
+    DG_TRY(EvaluationSuite suite, ReadSuite(path, a.eval_count));
+    run.suites.push_back(std::move(suite));
+  }
   run.loaded.kernels = MakeKernels(engine_options, config);
   std::vector<PlannedWeight> planned = PlanWeights(run.files, config, *run.loaded.kernels, float32);
-  const int64_t bytes = PlannedWeightBytes(planned) + Trainer::PlannedBytes(config, planned, a.options, all);
+  const TrainLimits limits = LimitsOf(a.options);
+  const int64_t bytes = PlannedWeightBytes(planned) + Trainer::PlannedBytes(config, planned, a.options, all) +
+                        PlannedScratchBytes(engine_options, config, planned, limits.rows, limits.canvases) +
+                        PlannedTrainScratchBytes(engine_options, config, planned, limits.rows);
   if (program.loudness != Loudness::kQuiet) PrintPlan(program, a, config, planned, data, bytes);
   if (a.dry_run) return {};
   DG_TRY(Weights weights, LoadWeights(run.files, config, *run.loaded.kernels, {}, float32));
@@ -225,7 +287,8 @@ Result<void> Train(Program& program, CLI::App& verb, TrainArguments& a) {
     std::error_code ignored;
     std::filesystem::remove_all(folder / "checkpoints", ignored);
   }
-  return RunSteps(program, a, run);
+  DG_CHECK_OK(OpenLogs(a, data, run));
+  return RunSteps(program, a, run, data.size());
 }
 
 void AddFlags(CLI::App& verb, TrainArguments& a) {
@@ -238,7 +301,9 @@ void AddFlags(CLI::App& verb, TrainArguments& a) {
   verb.add_option("--data", a.data, "JSONL (messages, or prompt and completion) or CSV puzzles; several")
       ->check(NotEmpty)
       ->type_name("FILE");
-  verb.add_option("--out", a.out, "folder of the run: checkpoints/, model/")->check(NotEmpty)->type_name("DIR");
+  verb.add_option("--eval", a.eval, "JSONL of questions that every checkpoint answers; several")->check(NotEmpty)->type_name("FILE");
+  verb.add_option("--eval-count", a.eval_count, "questions of each such file")->check(CLI::Range(1, 100'000))->capture_default_str()->type_name("N");
+  verb.add_option("--out", a.out, "folder of the run: checkpoints/, model/, report.html, metrics.jsonl, TensorBoard events")->check(NotEmpty)->type_name("DIR");
   verb.add_option("--config", a.config_file, "TOML file whose keys are flags: `steps = 1000`")
       ->check(NotEmpty)
       ->type_name("FILE");
@@ -324,12 +389,13 @@ void AddTrain(CLI::App& app, Program& program) {
       "Data: one JSON object a line, {\"prompt\": ..., \"completion\": ...} or {\"messages\": [{\"role\", "
       "\"content\"}, ...]};\n"
       "or CSV with columns puzzle,solution. Lines that cannot be used are counted and left out.\n"
-      "DIR/checkpoints/step-N are ordinary model folders with the optimiser's state; DIR/model is the result.\n"
+      "DIR/checkpoints/step-N are ordinary model folders with the optimiser's state; DIR/model is the result;\n"
+      "DIR/report.html shows the curves, metrics.jsonl and the TensorBoard events have the figures.\n"
       "Ctrl-C saves a checkpoint and ends; --resume goes on from it, bit by bit as if nothing had happened.\n"
       "\n"
       "Examples:\n"
       "  dgemma train embedded --data my.jsonl --out run --steps 500 --rate 3e-4\n"
-      "  dgemma train DIR --data train.jsonl --data more.csv --out run --resume\n"
+      "  dgemma train DIR --data train.jsonl --data more.csv --eval heldout.jsonl --out run --resume\n"
       "  dgemma train --new config.json --tokenizer tokenizer.json --data train.jsonl --out run --config run.toml");
   auto arguments = std::make_shared<TrainArguments>();
   arguments->options.examples.max_tokens = 1024;

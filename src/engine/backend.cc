@@ -27,10 +27,9 @@ std::unique_ptr<Kernels> MakeKernels(const EngineOptions& options, const Config&
 
 std::unique_ptr<TrainKernels> MakeTrainKernels(Kernels& kernels) { return MakeCpuTrainKernels(kernels); }
 
-int64_t PlannedScratchBytes(const EngineOptions& options, const Config& config, std::span<const PlannedWeight> weights,
-                            int64_t rows, int64_t canvases) {
-  const int64_t head_rows = canvases * config.canvas;
-  if (options.backend != Backend::kCpu) return head_rows * config.vocab * static_cast<int64_t>(sizeof(float));
+namespace {
+
+CpuShape ShapeOf(const Config& config, std::span<const PlannedWeight> weights, int64_t rows, int64_t head_rows) {
   CpuShape shape;
   shape.rows = rows;
   shape.width = config.width;
@@ -50,7 +49,21 @@ int64_t PlannedScratchBytes(const EngineOptions& options, const Config& config, 
     shape.bf16 = shape.bf16 || weight.format.kind == WeightKind::kBf16;
   }
   shape.head_rows = head_rows;
-  return CpuScratchBytes(shape, ThreadsFor(options.threads));
+  return shape;
+}
+
+}  // namespace
+
+int64_t PlannedScratchBytes(const EngineOptions& options, const Config& config, std::span<const PlannedWeight> weights,
+                            int64_t rows, int64_t canvases) {
+  const int64_t head_rows = canvases * config.canvas;
+  if (options.backend != Backend::kCpu) return head_rows * config.vocab * static_cast<int64_t>(sizeof(float));
+  return CpuScratchBytes(ShapeOf(config, weights, rows, head_rows), ThreadsFor(options.threads));
+}
+
+int64_t PlannedTrainScratchBytes(const EngineOptions& options, const Config& config, std::span<const PlannedWeight> weights,
+                                 int64_t rows) {
+  return CpuTrainScratchBytes(ShapeOf(config, weights, rows, rows), ThreadsFor(options.threads));
 }
 
 MachineRates MeasureMachine(int threads) {

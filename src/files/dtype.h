@@ -33,6 +33,9 @@ enum class DType : uint8_t {
   kF8E5M2Fnuz,
   kC64,
   kQ4_0,
+  kQ4_1,
+  kQ5_0,
+  kQ5_1,
   kQ8_0,
   kQ4K,
   kQ5K,
@@ -48,7 +51,7 @@ struct DTypeEntry {
   uint64_t block_values = 1;  ///< values of one block; more than 1 only in GGUF files
 };
 
-inline constexpr std::array<DTypeEntry, 25> kDTypes = {{
+inline constexpr std::array<DTypeEntry, 28> kDTypes = {{
     {DType::kBool, "BOOL", 1},
     {DType::kU8, "U8", 1},
     {DType::kI8, "I8", 1},
@@ -69,6 +72,9 @@ inline constexpr std::array<DTypeEntry, 25> kDTypes = {{
     {DType::kF8E5M2Fnuz, "F8_E5M2FNUZ", 1},
     {DType::kC64, "C64", 8},
     {DType::kQ4_0, "Q4_0", 18, 32},
+    {DType::kQ4_1, "Q4_1", 20, 32},
+    {DType::kQ5_0, "Q5_0", 22, 32},
+    {DType::kQ5_1, "Q5_1", 24, 32},
     {DType::kQ8_0, "Q8_0", 34, 32},
     {DType::kQ4K, "Q4_K", 144, 256},
     {DType::kQ5K, "Q5_K", 176, 256},

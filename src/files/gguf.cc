@@ -148,7 +148,8 @@ Result<void> ReadTensorFields(GgufCursor& cursor, const GgufTable& table, const 
   if (!dtype) {
     return Fail(StatusCode::kUnsupported,
                 "type number " + std::to_string(number) +
-                    " is not supported (F32, F16, BF16, Q8_0, Q4_0, Q4_K, Q5_K, Q6_K, IQ4_XS and plain integers)");
+                    " is not supported (F32, F16, BF16, Q8_0, Q5_1, Q5_0, Q4_1, Q4_0, Q6_K, Q5_K, Q4_K, IQ4_XS and "
+                    "plain integers)");
   }
   tensor.dtype = *dtype;
   DG_TRY(tensor.begin, cursor.Number<uint64_t>());

@@ -9,9 +9,12 @@
 namespace dgemma {
 namespace {
 
-constexpr std::array<std::pair<uint32_t, DType>, 14> kTensorTypes = {{{0, DType::kF32},
+constexpr std::array<std::pair<uint32_t, DType>, 17> kTensorTypes = {{{0, DType::kF32},
                                                                       {1, DType::kF16},
                                                                       {2, DType::kQ4_0},
+                                                                      {3, DType::kQ4_1},
+                                                                      {6, DType::kQ5_0},
+                                                                      {7, DType::kQ5_1},
                                                                       {8, DType::kQ8_0},
                                                                       {12, DType::kQ4K},
                                                                       {13, DType::kQ5K},

@@ -85,8 +85,14 @@ uint32_t FileType(DType type) {
       return 1;
     case DType::kQ4_0:
       return 2;
+    case DType::kQ4_1:
+      return 3;
     case DType::kQ8_0:
       return 7;
+    case DType::kQ5_0:
+      return 8;
+    case DType::kQ5_1:
+      return 9;
     case DType::kQ4K:
       return 14;
     case DType::kQ5K:

@@ -3,6 +3,9 @@
 // halves:
 //   Q8_0    d, i8 code[32]                                            w = d code
 //   Q4_0    d, nibbles[16]                                            w = d (nibble - 8)
+//   Q4_1    d, m, nibbles[16]                                         w = d nibble + m
+//   Q5_0    d, u8 high[4], nibbles[16]                                w = d (code - 16), code = nibble + 16 (bit i of high)
+//   Q5_1    d, m, u8 high[4], nibbles[16]                             w = d code + m
 //   Q4_K    d, dmin, packed[12], 4 x nibbles[32]                      w = d scale nibble - dmin min, groups of 32
 //   Q5_K    d, dmin, packed[12], u8 high[32], 4 x nibbles[32]         as Q4_K with nibble + 16 (bit g of high[i])
 //   Q6_K    u8 low[128], u8 high[64], i8 scale[16], d                 w = d scale (code - 32), groups of 16
@@ -50,6 +53,36 @@ void UnpackQ4_0(const std::byte* bytes, Block& block) {
   block.scale[0] = HalfAt(bytes);
   UnpackNibbles(bytes + 2, 16, block.code.data());
   for (size_t i = 0; i < 32; ++i) block.code[i] = static_cast<int8_t>(block.code[i] - 8);
+}
+
+/// d and m, common to Q4_1 and Q5_1. Adding m is subtracting a minimum of -m, to the bit.
+void UnpackScaleAndMin(const std::byte* bytes, Block& block) {
+  block.scale[0] = HalfAt(bytes);
+  block.min[0] = -HalfAt(bytes + 2);
+}
+
+void UnpackQ4_1(const std::byte* bytes, Block& block) {
+  UnpackScaleAndMin(bytes, block);
+  UnpackNibbles(bytes + 4, 16, block.code.data());
+}
+
+/// The four bytes of fifth bits and the sixteen of nibbles, common to Q5_0 and Q5_1: codes 0..31 less `zero`.
+void UnpackFiveBits(const std::byte* bytes, int zero, int8_t* code) {
+  UnpackNibbles(bytes + 4, 16, code);
+  for (size_t i = 0; i < 32; ++i) {
+    const int bit = (Byte(bytes, i / 8) >> (i % 8)) & 1;
+    code[i] = static_cast<int8_t>(code[i] + 16 * bit - zero);
+  }
+}
+
+void UnpackQ5_0(const std::byte* bytes, Block& block) {
+  block.scale[0] = HalfAt(bytes);
+  UnpackFiveBits(bytes + 2, 16, block.code.data());
+}
+
+void UnpackQ5_1(const std::byte* bytes, Block& block) {
+  UnpackScaleAndMin(bytes, block);
+  UnpackFiveBits(bytes + 4, 0, block.code.data());
 }
 
 /// d, dmin and the twelve bytes of six-bit scales and minima, common to Q4_K and Q5_K.
@@ -109,6 +142,12 @@ void Unpack(DType dtype, const std::byte* bytes, Block& block) {
       return UnpackQ8_0(bytes, block);
     case DType::kQ4_0:
       return UnpackQ4_0(bytes, block);
+    case DType::kQ4_1:
+      return UnpackQ4_1(bytes, block);
+    case DType::kQ5_0:
+      return UnpackQ5_0(bytes, block);
+    case DType::kQ5_1:
+      return UnpackQ5_1(bytes, block);
     case DType::kQ4K:
       return UnpackQ4K(bytes, block);
     case DType::kQ5K:
@@ -124,13 +163,16 @@ void Unpack(DType dtype, const std::byte* bytes, Block& block) {
 
 std::optional<WeightFormat> GroupsOf(DType dtype) {
   switch (dtype) {
+    case DType::kQ5_0:
     case DType::kQ8_0:
     case DType::kIq4Xs:
       return WeightFormat{WeightKind::kInt8, 32, false};
     case DType::kQ4_0:
       return WeightFormat{WeightKind::kInt4, 32, false};
+    case DType::kQ4_1:
     case DType::kQ4K:
       return WeightFormat{WeightKind::kInt4, 32, true};
+    case DType::kQ5_1:
     case DType::kQ5K:
       return WeightFormat{WeightKind::kInt8, 32, true};
     case DType::kQ6K:

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <string>
 
 #include "base/try.h"
 #include "tensor/ggml_blocks.h"
@@ -267,8 +268,10 @@ Result<void> EncodeBlock(DType dtype, std::span<const float> row, std::byte* byt
       return EncodeQ5K(row, bytes);
     case DType::kQ6K:
       return EncodeQ6K(row, bytes);
-    default:
+    case DType::kIq4Xs:
       return EncodeIq4Xs(row, bytes);
+    default:
+      return Fail(StatusCode::kUnsupported, "type " + std::string(Name(dtype)) + " is only read, not written");
   }
 }
 

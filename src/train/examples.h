@@ -17,16 +17,16 @@ namespace dgemma {
 /// Every bound on what data files may cost, in one table. The first four end the reading, the others are faults of a
 /// record.
 struct DatasetLimits {
-  uint64_t files = 256;  ///< in one data set
-  uint64_t file_bytes = uint64_t{1} << 36;
-  uint64_t records = 1 << 24;     ///< in all files together; read, used or not
-  uint64_t examples = 1 << 24;    ///< made of them; each costs 24 bytes of memory
-  uint64_t line_bytes = 1 << 20;  ///< longer lines are skipped without being kept
-  uint32_t json_depth = 32;       ///< nesting of a JSON line
-  uint64_t json_nodes = 1 << 16;  ///< values and keys of a JSON line
-  uint64_t messages = 256;        ///< of a conversation
-  uint64_t task_bytes = 64;       ///< name of a task
-  uint64_t tasks = 256;           ///< different names of tasks
+  uint64_t files = 256;                     ///< in one data set
+  uint64_t file_bytes = uint64_t{1} << 36;  ///< of one file
+  uint64_t records = 1 << 24;               ///< in all files together; read, used or not
+  uint64_t examples = 1 << 24;              ///< made of them; each costs 24 bytes of memory
+  uint64_t line_bytes = 1 << 20;            ///< longer lines are skipped without being kept
+  uint32_t json_depth = 32;                 ///< nesting of a JSON line
+  uint64_t json_nodes = 1 << 16;            ///< values and keys of a JSON line
+  uint64_t messages = 256;                  ///< of a conversation
+  uint64_t task_bytes = 64;                 ///< name of a task
+  uint64_t tasks = 256;                     ///< different names of tasks
 };
 
 /// Why a record is left out. Counted by kind; never the end of a run unless DatasetOptions::faults asks for it.

@@ -102,11 +102,6 @@ std::string DurationText(double seconds) {
   return fmt::format("{} s", whole);
 }
 
-std::string BytesText(int64_t bytes) {
-  static constexpr auto kUnits = std::to_array<std::string_view>({" B", " KiB", " MiB", " GiB", " TiB"});
-  return InUnits(static_cast<double>(bytes), 1024, kUnits);
-}
-
 std::string CompactText(int64_t count) {
   static constexpr auto kUnits = std::to_array<std::string_view>({"", " k", " M", " B"});
   return InUnits(static_cast<double>(count), 1000, kUnits);

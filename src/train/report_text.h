@@ -1,6 +1,8 @@
 // Text of the HTML report: outside text made safe for a page, and numbers in words for people.
 #pragma once
 
+#include "base/units.h"
+
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -20,7 +22,6 @@ std::string NumberText(
     double number);  ///< three digits: "12,345", "1.23", "0.0123", "1.2e-4"; "–" for what is not finite
 std::string PercentText(double share);     ///< of a share in [0, 1]: "97.3 %"; "–" for what is not finite
 std::string DurationText(double seconds);  ///< "42 s", "3 min 20 s", "5 h 12 min", "2 d 3 h"
-std::string BytesText(int64_t bytes);      ///< "512 B", "1.2 GiB"
 std::string CompactText(int64_t count);    ///< "950", "4.1 M", "25.8 B"
 
 }  // namespace dgemma

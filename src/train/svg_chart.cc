@@ -171,7 +171,8 @@ std::string DrawReadouts(const Chart& chart, const std::vector<Points>& courses,
   for (size_t i = 0; i < count; ++i) {
     const double from = i == 0 ? x.low : (steps[i - 1] + steps[i]) / 2;
     const double to = i + 1 == count ? x.high : (steps[i] + steps[i + 1]) / 2;
-    std::string text = fmt::format("step {}", CountText(static_cast<int64_t>(std::round(steps[i]))));
+    std::string text =
+        fmt::format("step {}", CountText(static_cast<int64_t>(std::round(std::clamp(steps[i], -1e15, 1e15)))));
     size_t shown = 0;
     for (size_t line = 0; line < courses.size() && shown < kReadoutLines; ++line) {
       if (courses[line].empty()) continue;
@@ -245,8 +246,8 @@ std::vector<Series::Point> Smoothed(const std::vector<Series::Point>& points) {
   const std::ptrdiff_t size = std::ssize(points), reach = std::max<std::ptrdiff_t>(1, size / 40);
   std::vector<Series::Point> smooth = points;
   for (std::ptrdiff_t at = 0; at < size; ++at) {
-    // The weighted least-squares line through the neighbours, at this point: inside their mean; at the ends, where there are
-    // neighbours on one side only, a mean would lag behind a slope.
+    // The weighted least-squares line through the neighbours, at this point: inside their mean; at the ends, where
+    // there are neighbours on one side only, a mean would lag behind a slope.
     double w = 0, wd = 0, wdd = 0, wy = 0, wdy = 0;
     double low = points[static_cast<size_t>(at)].y, high = low;
     for (std::ptrdiff_t i = std::max<std::ptrdiff_t>(0, at - reach); i <= std::min(size - 1, at + reach); ++i) {

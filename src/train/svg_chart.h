@@ -40,8 +40,8 @@ std::vector<double> Ticks(double low, double high, int wanted);
 /// The ticks as text, all with the same unit and number of digits: "0", "20k", "40k".
 std::vector<std::string> TickTexts(const std::vector<double>& ticks);
 
-/// As many points: each on the least-squares line of its neighbours, a twentieth of all, with triangular weights. Within
-/// the neighbours' range.
+/// As many points: each on the least-squares line of its neighbours, a twentieth of all, with triangular
+/// weights. Stays within the neighbours' range.
 std::vector<Series::Point> Smoothed(const std::vector<Series::Point>& points);
 
 /// A <figure> with title, legend and picture. Lines without points have no legend; "" when no line has points.

@@ -20,6 +20,13 @@ int64_t ExampleRows(const TrainOptions& options) {
   return options.examples.max_tokens + canvases * options.examples.canvas;
 }
 
+Result<void> Require(bool holds, const char* field, const char* rule) {
+  if (!holds) return Fail(StatusCode::kInvalidArgument, fmt::format("{}: {}", field, rule));
+  return {};
+}
+
+}  // namespace
+
 TrainLimits LimitsOf(const TrainOptions& options) {
   TrainLimits limits;
   limits.rows = std::max(options.pass_rows, ExampleRows(options));
@@ -29,13 +36,6 @@ TrainLimits LimitsOf(const TrainOptions& options) {
   limits.tokens = options.examples.max_tokens;
   return limits;
 }
-
-Result<void> Require(bool holds, const char* field, const char* rule) {
-  if (!holds) return Fail(StatusCode::kInvalidArgument, fmt::format("{}: {}", field, rule));
-  return {};
-}
-
-}  // namespace
 
 Result<void> CheckTrainOptions(const TrainOptions& o) {
   const auto share = [](double value) { return value >= 0 && value < 1; };

@@ -33,6 +33,9 @@ struct TrainOptions {
 /// kInvalidArgument, naming the field.
 Result<void> CheckTrainOptions(const TrainOptions& options);
 
+/// The largest pass that such a run has.
+TrainLimits LimitsOf(const TrainOptions& options);
+
 /// Correct and all canvas rows that had a target, by task.
 struct TaskRows {
   int64_t rows = 0;

@@ -200,7 +200,8 @@ def main():
         for label, quant, split, loose in [("F32", None, False, False), ("F32, split, loose keys", None, True, True),
                                            ("F16", T.F16, False, True), ("BF16", T.BF16, True, False),
                                            ("Q8_0", T.Q8_0, False, False), ("Q8_0, split", T.Q8_0, True, False),
-                                           ("Q4_0", T.Q4_0, True, True)]:
+                                           ("Q4_0", T.Q4_0, True, True), ("Q4_1", T.Q4_1, False, False),
+                                           ("Q5_0", T.Q5_0, True, False), ("Q5_1", T.Q5_1, False, True)]:
             path, back = place / "theirs.gguf", place / "theirs"
             write_with_gguf(path, model, quant, split, loose)
             run(program, "convert", path, back, "--type", "f32", "--force") if back.exists() else run(

@@ -13,8 +13,9 @@ import numpy as np
 from gguf.quants import dequantize, quantize
 from safetensors.numpy import save_file
 
-# Byte offsets of half-precision scales in a block.
-SCALES = {"Q4_0": [0], "Q8_0": [0], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208], "IQ4_XS": [0]}
+# Byte offsets of half-precision scales and minima in a block.
+SCALES = {"Q4_0": [0], "Q8_0": [0], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208], "IQ4_XS": [0],
+          "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2]}
 EXTREMES = [6e-8, -6e-8, 6.1e-5, 0.0, -0.0, 65504.0, -65504.0, 1.0]
 
 
@@ -35,7 +36,7 @@ def main():
     rng = np.random.default_rng(20)
     tensors = {}
     for name in SCALES:
-        blocks = random_blocks(name, rng, 14 if name.endswith("_0") else 11)
+        blocks = random_blocks(name, rng, 14 if name.endswith(("_0", "_1")) else 11)
         tensors[name + ".blocks"] = blocks
         tensors[name + ".values"] = dequantize(blocks, gguf.GGMLQuantizationType[name]).astype(np.float32)
         assert np.isfinite(tensors[name + ".values"]).all()

@@ -18,7 +18,9 @@
 namespace dgemma {
 namespace {
 
-constexpr DType kBlockTypes[] = {DType::kQ4_0, DType::kQ8_0, DType::kQ4K, DType::kQ5K, DType::kQ6K, DType::kIq4Xs};
+constexpr DType kBlockTypes[] = {DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1, DType::kQ8_0,
+                                 DType::kQ4K,  DType::kQ5K,  DType::kQ6K,  DType::kIq4Xs};
+constexpr DType kEncodedTypes[] = {DType::kQ4_0, DType::kQ8_0, DType::kQ4K, DType::kQ5K, DType::kQ6K, DType::kIq4Xs};
 
 const CheckpointFiles& Recorded() {
   static const auto files = OpenSafetensors(DGEMMA_SOURCE_DIR "/tests/data/tensor/ggml_blocks.safetensors");
@@ -62,8 +64,8 @@ TEST(GgmlBlocks, DecodeToTheFloatsOfThePythonPackage) {
   }
 }
 
-/// Codes times scales, minus minima, within the rounding of scales and minima to half precision: 2^-11 of each, or
-/// 2^-25 where they are subnormal.
+/// Codes times scales, minus minima: to the bit in blocks of 32, whose scales and minima are half precision; else within
+/// the rounding to half precision, 2^-11 of each, or 2^-25 where they are subnormal.
 TEST(GgmlBlocks, CodesInGroupsAreTheFilesOwn) {
   for (const DType dtype : kBlockTypes) {
     const WeightFormat format = *GroupsOf(dtype);
@@ -80,6 +82,9 @@ TEST(GgmlBlocks, CodesInGroupsAreTheFilesOwn) {
         continue;
       }
       DequantizeRow(grouped, format, rounded);
+      if (ValuesPerBlock(dtype) == 32) {
+        EXPECT_EQ(std::memcmp(rounded.data(), exact.data(), exact.size() * sizeof(float)), 0) << Name(dtype) << row;
+      }
       for (size_t i = 0; i < exact.size(); ++i) {
         const size_t group = i / static_cast<size_t>(format.group);
         const float min = format.has_min ? grouped.min[group] : 0;
@@ -202,7 +207,7 @@ TEST(GgmlBlocks, GaussianRowsLoseLittle) {
   const auto relative = [&](DType dtype) {
     return std::sqrt(SquaredError(dtype, Encode(dtype, row), row, 0, row.size()) / length);
   };
-  for (const DType dtype : kBlockTypes)
+  for (const DType dtype : kEncodedTypes)
     std::printf("%-6s relative error %.5f\n", std::string(Name(dtype)).c_str(), relative(dtype));
   EXPECT_LT(relative(DType::kQ8_0), 4.4 / 254 / std::sqrt(12.0) * 1.2);
   EXPECT_LT(relative(DType::kQ6K), 4.4 / 64 / std::sqrt(12.0) * 1.2);
@@ -212,7 +217,7 @@ TEST(GgmlBlocks, GaussianRowsLoseLittle) {
 }
 
 TEST(GgmlBlocks, EncodingADecodedRowAgainChangesLittle) {
-  for (const DType dtype : kBlockTypes) {
+  for (const DType dtype : kEncodedTypes) {
     for (const std::vector<float>& row : Rows()) {
       std::vector<float> once(row.size()), twice(row.size());
       DecodeBlocks(dtype, Encode(dtype, row), once);
@@ -228,7 +233,7 @@ TEST(GgmlBlocks, EncodingADecodedRowAgainChangesLittle) {
 }
 
 TEST(GgmlBlocks, WhatNoBlockCanHoldIsRefused) {
-  for (const DType dtype : kBlockTypes) {
+  for (const DType dtype : kEncodedTypes) {
     std::vector<float> row(256, 0.5f);
     std::vector<std::byte> blocks(BytesPerBlock(dtype) * 256 / ValuesPerBlock(dtype));
     for (const float bad : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
@@ -237,6 +242,18 @@ TEST(GgmlBlocks, WhatNoBlockCanHoldIsRefused) {
     }
     row[255] = std::numeric_limits<float>::max();
     EXPECT_EQ(EncodeBlocks(dtype, row, blocks).error().code, StatusCode::kInvalidFile) << Name(dtype);
+  }
+}
+
+TEST(GgmlBlocks, TypesThatAreOnlyReadAreNotWritten) {
+  for (const DType dtype : {DType::kQ4_1, DType::kQ5_0, DType::kQ5_1}) {
+    const std::vector<float> row(64, 0.5f);
+    std::vector<std::byte> blocks(BytesPerBlock(dtype) * 2);
+    const auto refused = EncodeBlocks(dtype, row, blocks);
+    ASSERT_FALSE(refused) << Name(dtype);
+    EXPECT_EQ(refused.error().code, StatusCode::kUnsupported);
+    EXPECT_EQ(refused.error().message, "type " + std::string(Name(dtype)) + " is only read, not written");
+    EXPECT_TRUE(std::ranges::all_of(blocks, [](std::byte byte) { return byte == std::byte{0}; }));
   }
 }
 

@@ -1,4 +1,5 @@
-// The event file: check values of CRC-32C, the bytes that the package tensorboard writes for the same events, writes that fail.
+// The event file: check values of CRC-32C, the bytes that the package tensorboard writes for the same events, writes
+// that fail.
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -46,7 +46,7 @@ TEST(ReportText, RoundsForPeople) {
   EXPECT_EQ(DurationText(3 * 86400 + 7200), "3 d 2 h");
   EXPECT_EQ(DurationText(-1), "–");
   EXPECT_EQ(BytesText(512), "512 B");
-  EXPECT_EQ(BytesText(1288490189), "1.2 GiB");
+  EXPECT_EQ(BytesText(1288490189), "1.3 GB");
   EXPECT_EQ(CompactText(950), "950");
   EXPECT_EQ(CompactText(4100000), "4.1 M");
   EXPECT_EQ(CompactText(25800000000), "25.8 B");

@@ -1,4 +1,5 @@
-// The HTML report: what a small run shows, that no text from outside becomes markup, that nothing is loaded, how it is saved.
+// The HTML report: what a small run shows, that no text from outside becomes markup, that nothing is loaded, how it is
+// saved.
 #include <gtest/gtest.h>
 
 #include <cmath>

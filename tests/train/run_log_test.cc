@@ -147,7 +147,8 @@ TEST(RunLog, ResumingCutsWhatIsBeyondTheCheckpoint) {
 TEST(RunLog, ATornLastLineIsCut) {
   // Killed anywhere in the last line, the log is the one without that line.
   const std::string before = Lines({JsonLine(Step(0)), JsonLine(Evaluation(1))}), torn = JsonLine(Step(1));
-  for (size_t length = 0; length < torn.size(); length = length + 13 < torn.size() || length + 1 == torn.size() ? length + 13 : torn.size() - 1) {
+  for (const size_t left : {torn.size(), torn.size() - 1, torn.size() / 2, size_t{20}, size_t{2}, size_t{1}}) {
+    const size_t length = torn.size() - left;  // the newline alone may be missing
     const TempFolder folder;
     const auto path = folder.Add("metrics.jsonl", before + torn.substr(0, length));
     const auto read = ReadRunLog(path);
@@ -283,7 +284,8 @@ TEST(SeriesOfALog, KeepsTheMeanOfMillionsOfPoints) {
   const auto points = series.points();
   ASSERT_LE(points.size(), Series::kMaxPoints);
   ASSERT_GE(points.size(), Series::kMaxPoints / 2);
-  // All means but the last are of 2^k points each, 2^k the least that makes them few enough; sums of such small integers are exact.
+  // All means but the last are of 2^k points each, 2^k the least that makes them few enough; sums of such small
+  // integers are exact.
   const double stride = std::round((points[1].x - points[0].x));
   double total = 0;
   for (size_t i = 0; i < points.size(); ++i) {

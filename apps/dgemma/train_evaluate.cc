@@ -1,0 +1,101 @@
+// The model is loaded from its folder as `dgemma run` would load it, so that what is counted is what users get.
+#include "train_evaluate.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <fstream>
+#include <set>
+
+#include "base/try.h"
+#include "dgemma/dgemma.h"
+#include "train/jsonl.h"
+#include "train/tasks.h"
+
+namespace dgemma {
+namespace {
+
+const char* RoleName(Role role) {
+  switch (role) {
+    case Role::kAssistant:
+      return "assistant";
+    case Role::kUser:
+      return "user";
+    case Role::kTool:
+      return "tool";
+    default:
+      return "system";
+  }
+}
+
+/// The question of a record, where it is one of plain texts.
+std::optional<EvaluationQuestion> QuestionOf(const Record& record) {
+  if (record.messages.empty() || !record.tools.empty() || record.thinking) return std::nullopt;
+  EvaluationQuestion question{record.task, {}, {}, {}};
+  for (size_t i = 0; i < record.messages.size(); ++i) {
+    const Message& message = record.messages[i];
+    const auto* text = std::get_if<std::string>(&message.content);
+    if (text == nullptr || !message.tool_calls.empty() || message.role == Role::kTool) return std::nullopt;
+    if (i + 1 < record.messages.size()) {
+      question.turns.emplace_back(RoleName(message.role), *text);
+      if (message.role == Role::kUser) question.prompt = *text;
+    } else if (message.role == Role::kAssistant) {
+      question.expected = *text;
+    } else {
+      return std::nullopt;
+    }
+  }
+  return question;
+}
+
+Request RequestOf(const EvaluationQuestion& question, const Engine& engine, std::stop_token stop) {
+  Request request;
+  for (const auto& [role, text] : question.turns) request.chat.push_back({role, text, {}});
+  request.options = engine.Defaults();
+  request.stop = std::move(stop);
+  return request;
+}
+
+}  // namespace
+
+Result<EvaluationSuite> ReadSuite(const std::string& path, int64_t count) {
+  std::ifstream file(path);
+  if (!file) return Fail(StatusCode::kNotFound, path + ": cannot be opened");
+  EvaluationSuite suite{std::filesystem::path(path).stem().string(), {}};
+  for (std::string line; std::ssize(suite.questions) < count && std::getline(file, line);) {
+    const auto record = ReadJsonRecord(line);
+    const auto question = record ? QuestionOf(*record) : std::nullopt;
+    if (question) suite.questions.push_back(*question);
+  }
+  if (suite.questions.empty()) return Fail(StatusCode::kInvalidFile, path + ": no record that ends with an assistant's text");
+  return suite;
+}
+
+Result<Evaluation> Evaluate(const EvaluationSuite& suite, const std::filesystem::path& folder, int64_t steps_taken, int threads,
+                            std::stop_token stop) {
+  const auto begin = std::chrono::steady_clock::now();
+  EngineOptions options;
+  options.threads = threads;
+  DG_TRY(const std::unique_ptr<Engine> engine, Engine::Load(folder.string(), options));
+  Evaluation evaluation;
+  evaluation.line.suite = suite.name;
+  evaluation.line.steps_taken = steps_taken;
+  DG_TRY(const std::unique_ptr<Session> session, engine->NewSession());
+  std::set<std::string> shown;
+  for (const EvaluationQuestion& question : suite.questions) {
+    session->Reset();
+    DG_TRY(const Answer answer, session->Generate(RequestOf(question, *engine, stop)));
+    if (answer.finish == FinishReason::kCancelled) return Fail(StatusCode::kCancelled, "cancelled");
+    TaskScore& score = evaluation.line.tasks[question.task];
+    ++score.answers;
+    score.correct += Correct(question.task, question.prompt, question.expected, answer.text) ? 1 : 0;
+    score.canvases += answer.figures.canvases;
+    score.canvas_steps += answer.figures.denoise_passes;
+    if (shown.insert(question.task).second)
+      evaluation.samples.push_back({steps_taken, question.task, question.prompt, answer.text, question.expected});
+  }
+  evaluation.line.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return evaluation;
+}
+
+}  // namespace dgemma
