@@ -51,6 +51,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
     UseConfig(*config);
   else
     ExpectReadable(config.error());
-  if (const auto generation = dgemma::ParseGenerationConfig(text, 262'144); !generation) ExpectReadable(generation.error());
+  if (const auto generation = dgemma::ParseGenerationConfig(text, 262'144); !generation)
+    ExpectReadable(generation.error());
   return 0;
 }

@@ -133,7 +133,9 @@ void PrintPlan(Program& program, const TrainArguments& a, const Config& config, 
       fmt::format("run: {} steps of {} examples ({:.1f} epochs), rate {:g} {} after {} steps of warm-up, seed {}",
                   o.steps, o.batch, static_cast<double>(o.steps * o.batch) / static_cast<double>(data.size()),
                   o.schedule.peak, a.schedule, o.schedule.warmup, o.seed));
-  program.Note(fmt::format("memory: {} planned for weights, gradients, moments and passes, beside the program and the data", BytesText(planned_bytes)));
+  program.Note(
+      fmt::format("memory: {} planned for weights, gradients, moments and passes, beside the program and the data",
+                  BytesText(planned_bytes)));
 }
 
 void PrintStep(Program& program, const StepReport& report, const TrainOptions& options, double seconds,
@@ -157,16 +159,19 @@ void PrintStep(Program& program, const StepReport& report, const TrainOptions& o
 Result<void> SaveAndEvaluate(Program& program, const TrainArguments& a, Run& run, std::stop_token stop) {
   const int64_t taken = run.trainer->steps_taken();
   DG_CHECK_OK(run.log->Sync());
-  DG_CHECK_OK(SaveCheckpoint(run.files, run.loaded.model->config, run.trainer->optimizer(), *run.kernels, run.identity, run.checkpoints(), a.keep));
+  DG_CHECK_OK(SaveCheckpoint(run.files, run.loaded.model->config, run.trainer->optimizer(), *run.kernels, run.identity,
+                             run.checkpoints(), a.keep));
   for (const EvaluationSuite& suite : run.suites) {
     if (stop.stop_requested()) break;
     const auto evaluation = Evaluate(suite, *NewestCheckpoint(run.checkpoints()), taken, a.threads, stop);
-    if (!evaluation && evaluation.error().code == StatusCode::kCancelled) break;  // the checkpoint is there; the run ends anyway
+    if (!evaluation && evaluation.error().code == StatusCode::kCancelled)
+      break;  // the checkpoint is there; the run ends anyway
     if (!evaluation) return std::unexpected(evaluation.error());
     DG_CHECK_OK(Log(run, taken, evaluation->line));
     for (const SampleLine& sample : evaluation->samples) DG_CHECK_OK(run.log->Append(sample));
     const TaskScore all = evaluation->line.all();
-    program.Note(fmt::format("{}: {} of {} right, {:.1f} steps a canvas", suite.name, all.correct, all.answers, all.steps_per_canvas()));
+    program.Note(fmt::format("{}: {} of {} right, {:.1f} steps a canvas", suite.name, all.correct, all.answers,
+                             all.steps_per_canvas()));
   }
   return SaveHtmlReport(run.folder / "report.html", run.subject, run.log->history());
 }
@@ -200,7 +205,8 @@ Result<void> RunSteps(Program& program, const TrainArguments& a, Run& run, int64
     }
   }
   const SavedWeights which = a.options.optimizer.average > 0 ? SavedWeights::kAverage : SavedWeights::kCurrent;
-  return SaveModel(run.files, run.loaded.model->config, run.trainer->optimizer(), *run.kernels, which, run.folder / "model");
+  return SaveModel(run.files, run.loaded.model->config, run.trainer->optimizer(), *run.kernels, which,
+                   run.folder / "model");
 }
 
 /// The outputs for people. A run that goes on keeps what it had logged up to its checkpoint.
@@ -214,12 +220,14 @@ Result<void> OpenLogs(const TrainArguments& a, const Dataset& data, Run& run) {
   DG_TRY(EventFile events, EventFile::Create(run.folder, first, Now()));
   run.events.emplace(std::move(events));
   run.subject.model = a.new_config.empty() ? a.model : "new: " + a.new_config;
-  for (const TensorSpec& spec : ListTensors(run.loaded.model->config)) run.subject.parameters += static_cast<int64_t>(spec.Values());
+  for (const TensorSpec& spec : ListTensors(run.loaded.model->config))
+    run.subject.parameters += static_cast<int64_t>(spec.Values());
   run.subject.trained_parameters = run.trainer->optimizer().values();
   run.subject.planned_steps = a.options.steps;
   run.subject.dataset = &data.statistics();
   run.subject.facts = {{"batch", fmt::format("{} examples", a.options.batch)},
-                       {"rate", fmt::format("{:g}, {}, {} steps of warm-up", a.options.schedule.peak, a.schedule, a.options.schedule.warmup)},
+                       {"rate", fmt::format("{:g}, {}, {} steps of warm-up", a.options.schedule.peak, a.schedule,
+                                            a.options.schedule.warmup)},
                        {"seed", fmt::format("{}", a.options.seed)},
                        {"machine", run.loaded.kernels->Description()}};
   return {};
@@ -263,7 +271,9 @@ Result<void> Train(Program& program, CLI::App& verb, TrainArguments& a) {
   engine_options.threads = a.threads;
   const auto all = [](const TensorSpec&) { return true; };
   const auto float32 = [](const TensorSpec&, const StoredTensor&) { return kFloat32Weights; };
-  Run run{folder, std::move(files), {}, nullptr, nullptr, {data.fingerprint(), a.options.seed, a.options.batch}, {}, {}, {}, {}};
+  Run run{
+      folder, std::move(files), {}, nullptr, nullptr, {data.fingerprint(), a.options.seed, a.options.batch}, {}, {}, {},
+      {}};
   for (const std::string& path : a.eval) {
     DG_TRY(EvaluationSuite suite, ReadSuite(path, a.eval_count));
     run.suites.push_back(std::move(suite));
@@ -301,9 +311,17 @@ void AddFlags(CLI::App& verb, TrainArguments& a) {
   verb.add_option("--data", a.data, "JSONL (messages, or prompt and completion) or CSV puzzles; several")
       ->check(NotEmpty)
       ->type_name("FILE");
-  verb.add_option("--eval", a.eval, "JSONL of questions that every checkpoint answers; several")->check(NotEmpty)->type_name("FILE");
-  verb.add_option("--eval-count", a.eval_count, "questions of each such file")->check(CLI::Range(1, 100'000))->capture_default_str()->type_name("N");
-  verb.add_option("--out", a.out, "folder of the run: checkpoints/, model/, report.html, metrics.jsonl, TensorBoard events")->check(NotEmpty)->type_name("DIR");
+  verb.add_option("--eval", a.eval, "JSONL of questions that every checkpoint answers; several")
+      ->check(NotEmpty)
+      ->type_name("FILE");
+  verb.add_option("--eval-count", a.eval_count, "questions of each such file")
+      ->check(CLI::Range(1, 100'000))
+      ->capture_default_str()
+      ->type_name("N");
+  verb.add_option("--out", a.out,
+                  "folder of the run: checkpoints/, model/, report.html, metrics.jsonl, TensorBoard events")
+      ->check(NotEmpty)
+      ->type_name("DIR");
   verb.add_option("--config", a.config_file, "TOML file whose keys are flags: `steps = 1000`")
       ->check(NotEmpty)
       ->type_name("FILE");

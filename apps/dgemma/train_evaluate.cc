@@ -67,12 +67,13 @@ Result<EvaluationSuite> ReadSuite(const std::string& path, int64_t count) {
     const auto question = record ? QuestionOf(*record) : std::nullopt;
     if (question) suite.questions.push_back(*question);
   }
-  if (suite.questions.empty()) return Fail(StatusCode::kInvalidFile, path + ": no record that ends with an assistant's text");
+  if (suite.questions.empty())
+    return Fail(StatusCode::kInvalidFile, path + ": no record that ends with an assistant's text");
   return suite;
 }
 
-Result<Evaluation> Evaluate(const EvaluationSuite& suite, const std::filesystem::path& folder, int64_t steps_taken, int threads,
-                            std::stop_token stop) {
+Result<Evaluation> Evaluate(const EvaluationSuite& suite, const std::filesystem::path& folder, int64_t steps_taken,
+                            int threads, std::stop_token stop) {
   const auto begin = std::chrono::steady_clock::now();
   EngineOptions options;
   options.threads = threads;

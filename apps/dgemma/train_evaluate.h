@@ -33,7 +33,7 @@ struct Evaluation {
 };
 
 /// Answers all questions with the model in `folder`, at the checkpoint's own settings, seed 0. kCancelled.
-Result<Evaluation> Evaluate(const EvaluationSuite& suite, const std::filesystem::path& folder, int64_t steps_taken, int threads,
-                            std::stop_token stop);
+Result<Evaluation> Evaluate(const EvaluationSuite& suite, const std::filesystem::path& folder, int64_t steps_taken,
+                            int threads, std::stop_token stop);
 
 }  // namespace dgemma

@@ -61,8 +61,8 @@ int64_t PlannedScratchBytes(const EngineOptions& options, const Config& config, 
   return CpuScratchBytes(ShapeOf(config, weights, rows, head_rows), ThreadsFor(options.threads));
 }
 
-int64_t PlannedTrainScratchBytes(const EngineOptions& options, const Config& config, std::span<const PlannedWeight> weights,
-                                 int64_t rows) {
+int64_t PlannedTrainScratchBytes(const EngineOptions& options, const Config& config,
+                                 std::span<const PlannedWeight> weights, int64_t rows) {
   return CpuTrainScratchBytes(ShapeOf(config, weights, rows, rows), ThreadsFor(options.threads));
 }
 

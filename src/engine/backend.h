@@ -26,8 +26,8 @@ int64_t PlannedScratchBytes(const EngineOptions& options, const Config& config, 
                             int64_t rows, int64_t canvases);
 
 /// The same of the gradients of passes of `rows` rows, beside the forward passes' own.
-int64_t PlannedTrainScratchBytes(const EngineOptions& options, const Config& config, std::span<const PlannedWeight> weights,
-                                 int64_t rows);
+int64_t PlannedTrainScratchBytes(const EngineOptions& options, const Config& config,
+                                 std::span<const PlannedWeight> weights, int64_t rows);
 
 /// Measures what this machine can do at most with so many threads. Takes about half a second and a quarter of a gigabyte.
 MachineRates MeasureMachine(int threads);

@@ -16,9 +16,9 @@ namespace dgemma {
 
 /// What a cross-entropy found out about one row.
 struct LossRow {
-  float loss = 0;       ///< -log p(target), nats, not weighted; 0 where the row has no target
+  float loss = 0;        ///< -log p(target), nats, not weighted; 0 where the row has no target
   bool correct = false;  ///< the target is the most likely id (lowest among equal ones)
-  bool finite = true;   ///< false when any logit was NaN or infinite
+  bool finite = true;    ///< false when any logit was NaN or infinite
 };
 
 /// One step of AdamW on values that share its settings (decoupled decay, as torch.optim.AdamW):
@@ -86,12 +86,13 @@ class TrainKernels {
 
   /// Of Experts; hidden values are computed again from x. Fills droute [R, A] with the gradients of the routes' weights. x, dout, dx
   /// [R, D].
-  virtual void ExpertsBackward(Matrix x, const ExpertWeights& w, const Routes& routes, Matrix dout, const ExpertWeights& dw,
-                               std::span<float> droute, Matrix dx) = 0;
+  virtual void ExpertsBackward(Matrix x, const ExpertWeights& w, const Routes& routes, Matrix dout,
+                               const ExpertWeights& dw, std::span<float> droute, Matrix dx) = 0;
 
   /// Of JoinBranches, h' = (h + N(N1(dense) + N2(experts))) scalar: dh comes in as dh' and is overwritten with dh. All [R, D].
-  virtual void JoinBranchesBackward(Matrix dense, Matrix experts, const BranchNorms& norms, std::span<const float> scalar,
-                                    const BranchNorms& dnorms, Matrix dh, Matrix ddense, Matrix dexperts) = 0;
+  virtual void JoinBranchesBackward(Matrix dense, Matrix experts, const BranchNorms& norms,
+                                    std::span<const float> scalar, const BranchNorms& dnorms, Matrix dh, Matrix ddense,
+                                    Matrix dexperts) = 0;
 
   // ---- vocabulary -------------------------------------------------------------------------------------------------------
 
@@ -101,7 +102,8 @@ class TrainKernels {
   /// Rows without a target are not looked at: loss 0, not correct, finite, and zeros in dhidden.
   /// hidden, dhidden [R, D], table [V, D]. dhidden without data and dtable absent: losses only.
   virtual void CrossEntropy(Matrix hidden, const Weight& table, float softcap, std::span<const int32_t> target,
-                            std::span<const float> weight, std::span<LossRow> rows, Matrix dhidden, const Weight& dtable) = 0;
+                            std::span<const float> weight, std::span<LossRow> rows, Matrix dhidden,
+                            const Weight& dtable) = 0;
 
   /// Of soft[r] = scale softmax(z[r]) E by the table alone, the probabilities being constants (z as in CrossEntropy, from the hidden
   /// states of the pass that gave them): dtable += scale softmax(z)^T dsoft. hidden, dsoft [R, D].
@@ -113,7 +115,8 @@ class TrainKernels {
   /// Sum of squares in float64, in a fixed order; NaN and infinity show in it.
   virtual double SumSquares(const Weight& gradient) = 0;
   /// AdamW on all values of `weight`; m and v are of MakeGradient. The gradient is left as it is.
-  virtual void Adam(const AdamStep& step, const Weight& gradient, const Weight& m, const Weight& v, const Weight& weight) = 0;
+  virtual void Adam(const AdamStep& step, const Weight& gradient, const Weight& m, const Weight& v,
+                    const Weight& weight) = 0;
   /// average += (value - average) share, elementwise: an exponential moving average of weights.
   virtual void Average(const Weight& value, float share, const Weight& average) = 0;
   /// All values 0.

@@ -57,8 +57,9 @@ struct Config {
   RopeConfig sliding_rope, full_rope;
 
   // top level
-  bool causal_only = false;  ///< an autoregressive Gemma 4: no self-conditioning, no decoder scalars, no canvases (C is 1)
-  int64_t canvas = 0;        // C
+  bool causal_only =
+      false;           ///< an autoregressive Gemma 4: no self-conditioning, no decoder scalars, no canvases (C is 1)
+  int64_t canvas = 0;  // C
   int32_t image_token = 0, image_begin_token = 0, image_end_token = 0;
   int32_t bos_token = 2, pad_token = 0;
   std::vector<int32_t> eos_tokens;

@@ -26,15 +26,15 @@ constexpr const char* kTexts[] = {"tokenizer.json", "tokenizer_config.json", "ge
 
 /// Vectors, scalars and the router: small, and llama.cpp expects them so.
 bool StaysF32(const TensorSpec& spec) {
-  return spec.role == TensorRole::kNorm || spec.role == TensorRole::kScalar ||
-         spec.role == TensorRole::kRouter;
+  return spec.role == TensorRole::kNorm || spec.role == TensorRole::kScalar || spec.role == TensorRole::kRouter;
 }
 
 /// The one type of a stored tensor; nothing for panels, codes with scales, and runs of several types.
 std::optional<DType> OnlyType(const StoredTensor& stored) {
   if (stored.packed()) return std::nullopt;
   const DType first = stored.runs.front().dtype;
-  const bool all = std::ranges::all_of(stored.runs, [&](const StoredRows& run) { return run.dtype == first && !run.scaled(); });
+  const bool all =
+      std::ranges::all_of(stored.runs, [&](const StoredRows& run) { return run.dtype == first && !run.scaled(); });
   return all ? std::optional(first) : std::nullopt;
 }
 

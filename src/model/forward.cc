@@ -97,8 +97,9 @@ Result<Matrix> Forward(const Model& model, Activations& activations, const Pass&
     if (pass.stop.stop_requested()) return Fail(StatusCode::kCancelled, "cancelled");
     const LayerPlan plan = PlanLayer(model, activations, pass, l);
     const Matrix q = b.q.Cols(plan.shape.heads * plan.shape.head_size), attended = b.attended.Cols(q.cols);
-    const LayerBuffers layer{b.x,      b.normed, q,        attended,  b.branch,
-                             b.normed, b.branch, b.normed, b.experts, model.config.layers[l].sliding ? b.sliding : b.full};
+    const LayerBuffers layer{
+        b.x,      b.normed, q,        attended,  b.branch,
+        b.normed, b.branch, b.normed, b.experts, model.config.layers[l].sliding ? b.sliding : b.full};
     const bool keys_only = !any_hidden && observer == nullptr && l + 1 == model.config.layers.size();
     Routes routes;
     RunBranches(model, l, plan, layer, routes, observer, keys_only);

@@ -26,13 +26,13 @@ LayerPlan PlanLayer(const Model& model, const Activations& activations, const Pa
 /// Values of one layer, all [R, .]. Forward gives one memory to those that are not needed at the same time; training keeps them
 /// apart, to read them backwards.
 struct LayerBuffers {
-  Matrix x;              ///< in: the layer's input; out: x + attention, which the branches read
-  Matrix attention_in;   ///< normed x
-  Matrix q, attended;    ///< [R, H*Q]
+  Matrix x;             ///< in: the layer's input; out: x + attention, which the branches read
+  Matrix attention_in;  ///< normed x
+  Matrix q, attended;   ///< [R, H*Q]
   Matrix attention_out;
   Matrix dense_in, dense_out;
   Matrix experts_in, experts_out;
-  Rotary rotary;         ///< of this kind of layer
+  Rotary rotary;  ///< of this kind of layer
 };
 
 /// Fills b.dense_out and b.experts_out, which JoinBranches then adds to b.x. K and V are written here, in ProjectQkv. `keys_only`: ends there.

@@ -93,7 +93,8 @@ class Quantizer {
     const int64_t index = panel_index / panels, begin = panel_index % panels * kPanelLanes;
     const auto cols = static_cast<size_t>(stored.cols);
     const bool per_expert = job.importance.size() > cols;
-    const auto importance = per_expert ? job.importance.subspan(static_cast<size_t>(index) * cols, cols) : job.importance;
+    const auto importance =
+        per_expert ? job.importance.subspan(static_cast<size_t>(index) * cols, cols) : job.importance;
     std::vector<float> row(cols), back(cols);
     GroupedRow grouped;
     error = {};
@@ -149,7 +150,8 @@ Result<Recipe> ParseRecipe(std::string_view name) {
                             Quoted(name)));
   }
   if (format->kind == WeightKind::kInt4 && format->group == 64) {
-    return Fail(StatusCode::kInvalidArgument, fmt::format("type {}: loses too much (docs/SPEED.md); int4-32-min does not", name));
+    return Fail(StatusCode::kInvalidArgument,
+                fmt::format("type {}: loses too much (docs/SPEED.md); int4-32-min does not", name));
   }
   return Recipe{*format, *format, *format};
 }
@@ -178,8 +180,9 @@ Result<std::vector<QuantizedTensor>> WriteQuantized(const CheckpointFiles& files
     if (const auto found = options.importance.find(spec.name); found != options.importance.end()) {
       const auto cols = static_cast<size_t>(job.stored.cols), size = found->second.size();
       if (size != cols && size != cols * static_cast<size_t>(job.stored.count)) {
-        return Fail(StatusCode::kInvalidFile, fmt::format("importance of {}: {} values where {} or {} are needed", spec.name,
-                                                          size, cols, cols * static_cast<size_t>(job.stored.count)));
+        return Fail(StatusCode::kInvalidFile,
+                    fmt::format("importance of {}: {} values where {} or {} are needed", spec.name, size, cols,
+                                cols * static_cast<size_t>(job.stored.count)));
       }
       job.importance = found->second;
     }
@@ -195,8 +198,9 @@ Result<std::vector<QuantizedTensor>> WriteQuantized(const CheckpointFiles& files
     if (job.format) {
       metadata[job.spec.name] = Name(*job.format);
       QuantizedTensor& report = reports.emplace_back(QuantizedTensor{job.spec.name, *job.format});
-      tensors.push_back({job.spec.name, DType::kU8, {static_cast<uint64_t>(BytesOf(job))},
-                         [&](const ByteSink& sink) { return quantizer.WritePanels(job, sink, report); }});
+      tensors.push_back({job.spec.name, DType::kU8, {static_cast<uint64_t>(BytesOf(job))}, [&](const ByteSink& sink) {
+                           return quantizer.WritePanels(job, sink, report);
+                         }});
     } else {
       const bool plain = Quantizer::IsOnePlainRun(job.stored);
       tensors.push_back({job.spec.name, plain ? job.stored.runs.front().dtype : DType::kF32, job.spec.shape,

@@ -58,7 +58,8 @@ double DeviationOf(const TensorSpec& spec) {
 
 /// Whole panels: random codes, and scales that give their uniform distribution this deviation.
 void FillPanels(const WeightFormat& format, int64_t in, double deviation, Stream stream, std::span<std::byte> bytes) {
-  const auto panel_bytes = static_cast<size_t>(PanelBytes(format, in)), scale_bytes = static_cast<size_t>(PanelScaleBytes(format, in));
+  const auto panel_bytes = static_cast<size_t>(PanelBytes(format, in)),
+             scale_bytes = static_cast<size_t>(PanelScaleBytes(format, in));
   const double levels = format.kind == WeightKind::kInt8 ? 256 : 16;
   const auto scale = static_cast<float>(deviation * std::sqrt(12.0) / levels);
   const uint16_t scale_bits = ToF16(scale), min_bits = ToF16(scale * 7.5f);
@@ -162,24 +163,27 @@ Result<void> WriteSynthetic(std::string_view shape, const std::filesystem::path&
     const uint64_t tensor = ++index;
     const auto format = options.recipe ? FormatFor(*options.recipe, spec) : std::nullopt;
     if (format) {
-      const auto in = static_cast<int64_t>(spec.shape.back()), out = static_cast<int64_t>(spec.shape[spec.shape.size() - 2]);
+      const auto in = static_cast<int64_t>(spec.shape.back()),
+                 out = static_cast<int64_t>(spec.shape[spec.shape.size() - 2]);
       const int64_t count = spec.shape.size() == 3 ? static_cast<int64_t>(spec.shape[0]) : 1;
       const int64_t bytes = GroupedBytes(*format, count, out, in), panel = PanelBytes(*format, in);
       const int64_t piece = std::max<int64_t>(1, kPieceBytes / panel) * panel;
       metadata[spec.name] = Name(*format);
-      tensors.push_back({spec.name, DType::kU8, {static_cast<uint64_t>(bytes)}, [=, &pool, &options](const ByteSink& sink) {
-                           return Produce(bytes, piece, pool, counted(sink), [&](uint64_t at, std::span<std::byte> to) {
-                             FillPanels(*format, in, deviation, {options.seed, tensor, at}, to);
-                           });
-                         }});
+      tensors.push_back(
+          {spec.name, DType::kU8, {static_cast<uint64_t>(bytes)}, [=, &pool, &options](const ByteSink& sink) {
+             return Produce(bytes, piece, pool, counted(sink), [&](uint64_t at, std::span<std::byte> to) {
+               FillPanels(*format, in, deviation, {options.seed, tensor, at}, to);
+             });
+           }});
       total += bytes;
     } else {
       const DType dtype = deviation == 0 || options.plain.kind == WeightKind::kF32 ? DType::kF32 : DType::kBF16;
       const auto bytes = static_cast<int64_t>(spec.Values() * BytesPerValue(dtype));
       tensors.push_back({spec.name, dtype, spec.shape, [=, &pool, &options](const ByteSink& sink) {
-                           return Produce(bytes, kPieceBytes, pool, counted(sink), [&](uint64_t at, std::span<std::byte> to) {
-                             FillPlain(dtype, deviation, {options.seed, tensor, at}, to);
-                           });
+                           return Produce(bytes, kPieceBytes, pool, counted(sink),
+                                          [&](uint64_t at, std::span<std::byte> to) {
+                                            FillPlain(dtype, deviation, {options.seed, tensor, at}, to);
+                                          });
                          }});
       total += bytes;
     }

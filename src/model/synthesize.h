@@ -21,7 +21,7 @@ Result<std::string> SyntheticConfig(std::string_view shape);
 
 struct SynthesizeOptions {
   WeightFormat plain = kBfloat16Weights;  ///< of matrices that the recipe leaves alone: float32 or bfloat16
-  std::optional<Recipe> recipe;    ///< groups, filled with random codes
+  std::optional<Recipe> recipe;           ///< groups, filled with random codes
   uint64_t seed = 0;
   int threads = 1;
   std::function<bool(int64_t done_bytes, int64_t total_bytes)> progress;  ///< false stops with kCancelled

@@ -19,7 +19,8 @@ struct CodePlace {
 
 CodePlace PlaceOf(const WeightFormat& format, int64_t k, int64_t lane) {
   const int64_t group = k / format.group, quad = k % format.group / 4, i = k % 4;
-  if (format.kind == WeightKind::kInt8) return {((group * format.group / 4 + quad) * kPanelLanes + lane) * 4 + i, false};
+  if (format.kind == WeightKind::kInt8)
+    return {((group * format.group / 4 + quad) * kPanelLanes + lane) * 4 + i, false};
   const int64_t half = format.group / 8;
   return {((group * half + quad % half) * kPanelLanes + lane) * 4 + i, quad >= half};
 }

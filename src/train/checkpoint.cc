@@ -22,7 +22,8 @@ constexpr const char* kStateFile = "training.safetensors";
 constexpr std::string_view kStepPrefix = "step-";
 
 /// Values of a packed weight, row by row.
-TensorToWrite PackedTensor(std::string name, const TensorSpec& spec, const Weight& weight, const TrainKernels& kernels) {
+TensorToWrite PackedTensor(std::string name, const TensorSpec& spec, const Weight& weight,
+                           const TrainKernels& kernels) {
   TensorToWrite tensor{std::move(name), DType::kF32, spec.shape, {}};
   tensor.produce = [&kernels, weight, vector = spec.role == TensorRole::kNorm](const ByteSink& sink) -> Result<void> {
     if (vector) return sink(std::as_bytes(std::span(weight.Vector(), static_cast<size_t>(weight.out * weight.in))));
@@ -40,7 +41,8 @@ Result<void> WriteModel(const CheckpointFiles& base, const Config& config, const
                         const TrainKernels& kernels, SavedWeights which, const std::filesystem::path& folder) {
   std::vector<TensorToWrite> tensors;
   for (const TensorSpec& spec : ListTensors(config)) {
-    const auto slot = std::ranges::find(optimizer.slots(), spec.name, [](const Optimizer::Slot& s) { return s.spec.name; });
+    const auto slot =
+        std::ranges::find(optimizer.slots(), spec.name, [](const Optimizer::Slot& s) { return s.spec.name; });
     if (slot != optimizer.slots().end()) {
       const Weight& values = which == SavedWeights::kAverage && slot->average.present() ? slot->average : *slot->weight;
       tensors.push_back(PackedTensor(spec.name, spec, values, kernels));
@@ -67,7 +69,8 @@ std::vector<std::pair<uint64_t, std::filesystem::path>> Checkpoints(const std::f
   for (std::filesystem::directory_iterator entry(run, error), end; !error && entry != end; entry.increment(error)) {
     const std::string name = entry->path().filename().string();
     if (!name.starts_with(kStepPrefix)) continue;
-    if (const auto step = Number(std::string_view(name).substr(kStepPrefix.size()))) found.emplace_back(*step, entry->path());
+    if (const auto step = Number(std::string_view(name).substr(kStepPrefix.size())))
+      found.emplace_back(*step, entry->path());
   }
   std::ranges::sort(found);
   return found;
@@ -84,12 +87,13 @@ Result<void> RequireSame(const CheckpointFiles& files, const std::string& key, u
   DG_TRY(const uint64_t then, Metadata(files, key));
   if (then == now) return {};
   return Fail(StatusCode::kInvalidArgument,
-              fmt::format("{}: this run has {}, the checkpoint was written with {}; resuming would not continue it", key, now, then));
+              fmt::format("{}: this run has {}, the checkpoint was written with {}; resuming would not continue it",
+                          key, now, then));
 }
 
 /// A tensor of the file into the layout of `like`.
-Result<Weight> ReadPacked(const CheckpointFiles& files, const std::string& name, const TensorSpec& spec, const Weight& like,
-                          Kernels& kernels) {
+Result<Weight> ReadPacked(const CheckpointFiles& files, const std::string& name, const TensorSpec& spec,
+                          const Weight& like, Kernels& kernels) {
   DG_TRY(const TensorBytes stored, files.Tensor(name));
   if (stored.dtype != DType::kF32 || !std::ranges::equal(stored.shape, spec.shape))
     return Fail(StatusCode::kInvalidFile, name + ": not of the shape and type of its weight");
@@ -99,33 +103,37 @@ Result<Weight> ReadPacked(const CheckpointFiles& files, const std::string& name,
 
 }  // namespace
 
-Result<void> SaveModel(const CheckpointFiles& base, const Config& config, const Optimizer& optimizer, const TrainKernels& kernels,
-                       SavedWeights which, const std::filesystem::path& folder) {
+Result<void> SaveModel(const CheckpointFiles& base, const Config& config, const Optimizer& optimizer,
+                       const TrainKernels& kernels, SavedWeights which, const std::filesystem::path& folder) {
   return SaveNewFolder(folder, [&](const std::filesystem::path& place) {
     return WriteModel(base, config, optimizer, kernels, which, place);
   });
 }
 
 Result<void> SaveCheckpoint(const CheckpointFiles& base, const Config& config, const Optimizer& optimizer,
-                            const TrainKernels& kernels, const RunIdentity& identity, const std::filesystem::path& run, int keep) {
+                            const TrainKernels& kernels, const RunIdentity& identity, const std::filesystem::path& run,
+                            int keep) {
   const auto steps = static_cast<uint64_t>(optimizer.steps_taken());
   const std::map<std::string, std::string> metadata = {{"step", fmt::format("{}", steps)},
                                                        {"data", fmt::format("{}", identity.data_fingerprint)},
                                                        {"seed", fmt::format("{}", identity.seed)},
                                                        {"batch", fmt::format("{}", identity.batch)}};
-  DG_CHECK_OK(SaveNewFolder(run / fmt::format("{}{:06}", kStepPrefix, steps), [&](const std::filesystem::path& place) -> Result<void> {
-    std::vector<TensorToWrite> tensors;
-    for (const Optimizer::Slot& slot : optimizer.slots()) {
-      tensors.push_back(PackedTensor("m." + slot.spec.name, slot.spec, slot.m, kernels));
-      tensors.push_back(PackedTensor("v." + slot.spec.name, slot.spec, slot.v, kernels));
-      if (slot.average.present()) tensors.push_back(PackedTensor("average." + slot.spec.name, slot.spec, slot.average, kernels));
-    }
-    DG_CHECK_OK(WriteSafetensors(place / kStateFile, std::move(tensors), metadata));
-    return WriteModel(base, config, optimizer, kernels, SavedWeights::kCurrent, place);
-  }));
+  DG_CHECK_OK(SaveNewFolder(
+      run / fmt::format("{}{:06}", kStepPrefix, steps), [&](const std::filesystem::path& place) -> Result<void> {
+        std::vector<TensorToWrite> tensors;
+        for (const Optimizer::Slot& slot : optimizer.slots()) {
+          tensors.push_back(PackedTensor("m." + slot.spec.name, slot.spec, slot.m, kernels));
+          tensors.push_back(PackedTensor("v." + slot.spec.name, slot.spec, slot.v, kernels));
+          if (slot.average.present())
+            tensors.push_back(PackedTensor("average." + slot.spec.name, slot.spec, slot.average, kernels));
+        }
+        DG_CHECK_OK(WriteSafetensors(place / kStateFile, std::move(tensors), metadata));
+        return WriteModel(base, config, optimizer, kernels, SavedWeights::kCurrent, place);
+      }));
   auto all = Checkpoints(run);
   std::error_code ignored;  // an old checkpoint that cannot be removed is no reason to stop
-  for (; std::ssize(all) > std::max(keep, 1); all.erase(all.begin())) std::filesystem::remove_all(all.front().second, ignored);
+  for (; std::ssize(all) > std::max(keep, 1); all.erase(all.begin()))
+    std::filesystem::remove_all(all.front().second, ignored);
   return {};
 }
 

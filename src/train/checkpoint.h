@@ -23,13 +23,14 @@ enum class SavedWeights : uint8_t { kCurrent, kAverage };
 
 /// Writes a model folder: trained weights as F32, all other tensors and the texts as `base` has them. It appears whole or not at all.
 /// kIo (a full disk among them) leaves an older folder of this name untouched.
-Result<void> SaveModel(const CheckpointFiles& base, const Config& config, const Optimizer& optimizer, const TrainKernels& kernels,
-                       SavedWeights which, const std::filesystem::path& folder);
+Result<void> SaveModel(const CheckpointFiles& base, const Config& config, const Optimizer& optimizer,
+                       const TrainKernels& kernels, SavedWeights which, const std::filesystem::path& folder);
 
 /// Writes `run`/step-N with N = optimizer.steps_taken: SaveModel's files and training.safetensors with moments, average and identity.
 /// Then removes all but the newest `keep` such folders.
 Result<void> SaveCheckpoint(const CheckpointFiles& base, const Config& config, const Optimizer& optimizer,
-                            const TrainKernels& kernels, const RunIdentity& identity, const std::filesystem::path& run, int keep);
+                            const TrainKernels& kernels, const RunIdentity& identity, const std::filesystem::path& run,
+                            int keep);
 
 /// The newest complete checkpoint folder of a run; none where there is none. Folders that a killed run left half written have other names.
 std::optional<std::filesystem::path> NewestCheckpoint(const std::filesystem::path& run);

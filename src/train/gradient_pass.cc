@@ -54,12 +54,12 @@ Result<void> GradientPass::CheckLimits(std::span<const TrainExample> examples) c
     rows += example.rows();
     canvases += static_cast<int64_t>(example.canvases.size());
     if (static_cast<int64_t>(example.clean.size()) > limits_.tokens) {
-      return Fail(StatusCode::kResourceExhausted, fmt::format("example {}: {} tokens, planned for {}", i,
-                                                              example.clean.size(), limits_.tokens));
+      return Fail(StatusCode::kResourceExhausted,
+                  fmt::format("example {}: {} tokens, planned for {}", i, example.clean.size(), limits_.tokens));
     }
     for (const TrainCanvas& canvas : example.canvases) {
-      if (static_cast<int64_t>(canvas.noisy.size()) != model_.config.canvas || canvas.target.size() != canvas.noisy.size() ||
-          canvas.pos > static_cast<int64_t>(example.clean.size())) {
+      if (static_cast<int64_t>(canvas.noisy.size()) != model_.config.canvas ||
+          canvas.target.size() != canvas.noisy.size() || canvas.pos > static_cast<int64_t>(example.clean.size())) {
         return Fail(StatusCode::kInternal, fmt::format("example {}: canvas of another size, or behind its text", i));
       }
     }
@@ -99,7 +99,8 @@ Result<void> GradientPass::RunFirstPasses(std::span<const TrainExample> examples
       const TrainExample& example = examples[i];
       const auto count = static_cast<int64_t>(example.canvases.size());
       if (example.self_condition && count > 0) {
-        AddSegments(example, static_cast<int64_t>(i), example.canvases.back().pos, canvas, HiddenRows::kNone, pass.segments);
+        AddSegments(example, static_cast<int64_t>(i), example.canvases.back().pos, canvas, HiddenRows::kNone,
+                    pass.segments);
         for (int64_t c = 0; c < count; ++c) canvases.push_back(canvas + c);
       }
       canvas += count;
@@ -122,8 +123,9 @@ Result<void> GradientPass::RunFirstPasses(std::span<const TrainExample> examples
   return {};
 }
 
-Result<std::vector<ExampleLoss>> GradientPass::Run(std::span<const TrainExample> examples, const ObjectiveOptions& objective,
-                                                   float share, const Weights* gradients) {
+Result<std::vector<ExampleLoss>> GradientPass::Run(std::span<const TrainExample> examples,
+                                                   const ObjectiveOptions& objective, float share,
+                                                   const Weights* gradients) {
   DG_CHECK_OK(CheckLimits(examples));
   return Guarded([&]() -> Result<std::vector<ExampleLoss>> {  // backends grow their scratch inside a pass
     has_soft_.assign(static_cast<size_t>(limits_.canvases), false);
@@ -140,7 +142,9 @@ Result<std::vector<ExampleLoss>> GradientPass::Run(std::span<const TrainExample>
                   next_token ? HiddenRows::kAll : HiddenRows::kNone, pass.segments);
       int64_t canvas_targets = 0;
       for (const TrainCanvas& noisy : example.canvases) canvas_targets += std::ranges::count_if(noisy.target, IsTarget);
-      const auto weight_of = [share](float weight, int64_t rows) { return rows > 0 ? share * weight / static_cast<float>(rows) : 0.0f; };
+      const auto weight_of = [share](float weight, int64_t rows) {
+        return rows > 0 ? share * weight / static_cast<float>(rows) : 0.0f;
+      };
       if (next_token) {
         target_.insert(target_.end(), example.next_token.begin(), example.next_token.end());
         weight_.resize(target_.size(),
@@ -149,13 +153,16 @@ Result<std::vector<ExampleLoss>> GradientPass::Run(std::span<const TrainExample>
       for (const TrainCanvas& noisy : example.canvases) {
         target_.insert(target_.end(), noisy.target.begin(), noisy.target.end());
         weight_.resize(target_.size(), weight_of(objective.diffusion_weight, canvas_targets));
-        first_hidden.push_back(has_soft_[static_cast<size_t>(canvas)] ? CanvasRows(first_hidden_memory_, canvas) : Matrix{});
+        first_hidden.push_back(has_soft_[static_cast<size_t>(canvas)] ? CanvasRows(first_hidden_memory_, canvas)
+                                                                      : Matrix{});
         ++canvas;
       }
     }
-    DG_TRY(const Matrix hidden, gradients != nullptr ? train_pass_.Run(activations_, pass) : Forward(model_, activations_, pass));
+    DG_TRY(const Matrix hidden,
+           gradients != nullptr ? train_pass_.Run(activations_, pass) : Forward(model_, activations_, pass));
     loss_rows_.resize(target_.size());
-    const Matrix dhidden{gradients != nullptr ? dhidden_memory_.Floats() : nullptr, hidden.rows, hidden.cols, hidden.cols};
+    const Matrix dhidden{gradients != nullptr ? dhidden_memory_.Floats() : nullptr, hidden.rows, hidden.cols,
+                         hidden.cols};
     kernels_.CrossEntropy(hidden, model_.weights.embedding, static_cast<float>(model_.config.softcap), target_, weight_,
                           loss_rows_, dhidden, gradients != nullptr ? gradients->embedding : Weight{});
     DG_TRY(std::vector<ExampleLoss> losses, SumLosses(examples, next_token));
@@ -164,7 +171,8 @@ Result<std::vector<ExampleLoss>> GradientPass::Run(std::span<const TrainExample>
   });
 }
 
-Result<std::vector<ExampleLoss>> GradientPass::SumLosses(std::span<const TrainExample> examples, bool next_token) const {
+Result<std::vector<ExampleLoss>> GradientPass::SumLosses(std::span<const TrainExample> examples,
+                                                         bool next_token) const {
   std::vector<ExampleLoss> losses(examples.size());
   size_t row = 0;
   for (size_t i = 0; i < examples.size(); ++i) {

@@ -22,7 +22,7 @@ struct TrainLimits {
   int64_t rows = 0;      ///< clean rows and canvas rows of all examples together
   int64_t canvases = 0;  ///< of all examples together
   int64_t examples = 0;
-  int64_t tokens = 0;    ///< clean tokens of one example
+  int64_t tokens = 0;  ///< clean tokens of one example
 };
 
 /// Losses of one example: means over the rows that have a target, nats; 0 where there is none.
@@ -36,15 +36,16 @@ struct ExampleLoss {
 class GradientPass {
  public:
   /// `model` and `kernels` must outlive this; `kernels` trains for model.kernels.
-  static Result<std::unique_ptr<GradientPass>> Create(const Model& model, TrainKernels& kernels, const TrainLimits& limits);
+  static Result<std::unique_ptr<GradientPass>> Create(const Model& model, TrainKernels& kernels,
+                                                      const TrainLimits& limits);
   static int64_t PlannedBytes(const Config& config, const TrainLimits& limits);
 
   const TrainLimits& limits() const { return limits_; }
 
   /// Adds share * d(sum over examples of weighted losses) to `gradients`; absent gradients stay frozen. `gradients` null: losses
   /// only. kResourceExhausted beyond the limits; kInternal, naming the example by its index here, when a loss is not finite.
-  Result<std::vector<ExampleLoss>> Run(std::span<const TrainExample> examples, const ObjectiveOptions& objective, float share,
-                                       const Weights* gradients);
+  Result<std::vector<ExampleLoss>> Run(std::span<const TrainExample> examples, const ObjectiveOptions& objective,
+                                       float share, const Weights* gradients);
 
  private:
   GradientPass(const Model& model, TrainKernels& kernels, TrainPass pass)
@@ -54,8 +55,8 @@ class GradientPass {
   /// Fills soft_ and first_hidden_ for the canvases of examples that ask for it.
   Result<void> RunFirstPasses(std::span<const TrainExample> examples, int passes);
   /// Segments of one example: its clean text up to `clean_tokens`, then its canvases, the first of them canvas number `canvas` of all.
-  void AddSegments(const TrainExample& example, int64_t sequence, int64_t clean_tokens, int64_t canvas, HiddenRows clean_hidden,
-                   std::vector<Segment>& segments);
+  void AddSegments(const TrainExample& example, int64_t sequence, int64_t clean_tokens, int64_t canvas,
+                   HiddenRows clean_hidden, std::vector<Segment>& segments);
   Matrix CanvasRows(const Buffer& buffer, int64_t canvas) const;
   Result<std::vector<ExampleLoss>> SumLosses(std::span<const TrainExample> examples, bool next_token) const;
 

@@ -49,8 +49,9 @@ Result<CheckpointFiles> NewModel(const std::string& config_json, const std::stri
   DG_TRY(const Config config, At("config.json", ParseConfig(config_json)));
   DG_TRY(const Tokenizer tokenizer, At("tokenizer.json", Tokenizer::FromJson(tokenizer_json)));
   if (tokenizer.vocab_size() > config.vocab) {
-    return Fail(StatusCode::kInvalidFile, fmt::format("tokenizer.json: has {} ids, the configuration's vocabulary only {}",
-                                                      tokenizer.vocab_size(), config.vocab));
+    return Fail(StatusCode::kInvalidFile,
+                fmt::format("tokenizer.json: has {} ids, the configuration's vocabulary only {}",
+                            tokenizer.vocab_size(), config.vocab));
   }
   const auto memory = std::make_shared<std::vector<std::vector<float>>>();
   std::vector<TensorParts> tensors;

@@ -96,7 +96,8 @@ Result<double> Optimizer::Step(double rate) {
   step.correction1 = correction(options_.beta1);
   step.correction2 = correction(options_.beta2);
   // As torch.nn.utils.clip_grad_norm_.
-  if (options_.clip > 0) step.grad_scale = static_cast<float>(std::min(1.0, static_cast<double>(options_.clip) / (norm + 1e-6)));
+  if (options_.clip > 0)
+    step.grad_scale = static_cast<float>(std::min(1.0, static_cast<double>(options_.clip) / (norm + 1e-6)));
   for (const Slot& slot : slots_) {
     step.decay = slot.spec.role == TensorRole::kNorm ? 0 : options_.decay;
     kernels_.Adam(step, slot.gradient, slot.m, slot.v, *slot.weight);

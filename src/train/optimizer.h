@@ -13,9 +13,9 @@ struct OptimizerOptions {
   float beta1 = 0.9f;
   float beta2 = 0.95f;
   float eps = 1e-8f;
-  float decay = 0.01f;    ///< of matrices; vectors are not decayed
-  float clip = 1.0f;      ///< largest norm of all gradients together; 0: none
-  float average = 0;      ///< share of the old average kept by each step (EMA of the weights); 0: none
+  float decay = 0.01f;  ///< of matrices; vectors are not decayed
+  float clip = 1.0f;    ///< largest norm of all gradients together; 0: none
+  float average = 0;    ///< share of the old average kept by each step (EMA of the weights); 0: none
 };
 
 /// Rate over the run: linear from 0 over the warm-up, then constant, linear or cosine down to `end` of the peak.
@@ -23,9 +23,9 @@ enum class ScheduleKind : uint8_t { kConstant, kLinear, kCosine };
 struct Schedule {
   ScheduleKind kind = ScheduleKind::kCosine;
   double peak = 1e-3;
-  double end = 0.1;      ///< share of the peak at the last step
-  int64_t warmup = 0;    ///< steps; step s of these runs at peak (s + 1) / warmup
-  int64_t steps = 1;     ///< of the whole run
+  double end = 0.1;    ///< share of the peak at the last step
+  int64_t warmup = 0;  ///< steps; step s of these runs at peak (s + 1) / warmup
+  int64_t steps = 1;   ///< of the whole run
 
   /// Rate of step `step`, counted from 0.
   double Rate(int64_t step) const;
@@ -34,7 +34,8 @@ struct Schedule {
 class Optimizer {
  public:
   /// Gradients and moments for the weights that `trained` names. kInvalidArgument when one of them is not float32.
-  static Result<Optimizer> Create(const Config& config, Weights& weights, TrainKernels& kernels, const OptimizerOptions& options,
+  static Result<Optimizer> Create(const Config& config, Weights& weights, TrainKernels& kernels,
+                                  const OptimizerOptions& options,
                                   const std::function<bool(const TensorSpec&)>& trained);
 
   /// One weight that is trained. Moments and average are absent where options do not ask for them.

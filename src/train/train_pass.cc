@@ -67,14 +67,14 @@ Result<TrainPass> TrainPass::Create(const Model& model, TrainKernels& kernels, i
   };
   const int64_t width = config.width, query_width = WidestQuery(config);
   for (size_t l = 0; l <= config.layers.size(); ++l) pass.tape_.push_back(take(width));
-  for (Matrix LayerBuffers::*buffer :
+  for (Matrix LayerBuffers::* buffer :
        {&LayerBuffers::x, &LayerBuffers::attention_in, &LayerBuffers::attention_out, &LayerBuffers::dense_in,
         &LayerBuffers::dense_out, &LayerBuffers::experts_in, &LayerBuffers::experts_out}) {
     pass.layer_.*buffer = take(width);
   }
   pass.layer_.q = take(query_width);
   pass.layer_.attended = take(query_width);
-  for (Matrix TrainPass::*buffer : {&TrainPass::dx_, &TrainPass::dinput_, &TrainPass::dbranch_, &TrainPass::dexperts_})
+  for (Matrix TrainPass::* buffer : {&TrainPass::dx_, &TrainPass::dinput_, &TrainPass::dbranch_, &TrainPass::dexperts_})
     pass.*buffer = take(width);
   pass.dq_ = take(query_width);
   pass.dattended_ = take(query_width);
@@ -158,7 +158,8 @@ void TrainPass::LayerBackward(const Activations& activations, const Pass& pass, 
   RunBranches(model_, layer, plan, b, routes, nullptr);  // b.x is now what the branches read
 
   TrainKernels& k = kernels_;
-  k.JoinBranchesBackward(b.dense_out, b.experts_out, w.branch_norms, plan.scalars, dw.branch_norms, dx, dbranch, dexperts);
+  k.JoinBranchesBackward(b.dense_out, b.experts_out, w.branch_norms, plan.scalars, dw.branch_norms, dx, dbranch,
+                         dexperts);
   droute_.resize(routes.weight.size());
   k.ExpertsBackward(b.experts_in, w.experts, routes, dexperts, dw.experts, droute_, dinput);
   k.RmsNormBackward(b.x, w.pre_experts_norm, dinput, dw.pre_experts_norm, dx);
@@ -192,7 +193,8 @@ void TrainPass::EmbedBackward(const Pass& pass, Matrix dx, std::span<const Matri
     const Matrix first = canvas < first_hidden.size() ? first_hidden[canvas] : Matrix{};
     ++canvas;
     // The sum of embedding and signal, which the weightless norm read, once more.
-    const Matrix sum = layer_.x.Rows(0, rows), normed = layer_.dense_in.Rows(0, rows), signal = layer_.dense_out.Rows(0, rows);
+    const Matrix sum = layer_.x.Rows(0, rows), normed = layer_.dense_in.Rows(0, rows),
+                 signal = layer_.dense_out.Rows(0, rows);
     const Matrix dsum = dbranch_.Rows(0, rows), dnormed = dinput_.Rows(0, rows), dsoft = dexperts_.Rows(0, rows);
     model_.kernels.Embed(segment.tokens, w.embedding, model_.embed_scale, sum);
     if (segment.soft.data != nullptr) {

@@ -37,7 +37,8 @@ class TrainPass {
   };
   StoreGradients MakeStores(const LayerPlan& plan);
   /// dx comes in as the gradient of the layer's output and goes out as that of its input.
-  void LayerBackward(const Activations& activations, const Pass& pass, size_t layer, Matrix dx, const Weights& gradients);
+  void LayerBackward(const Activations& activations, const Pass& pass, size_t layer, Matrix dx,
+                     const Weights& gradients);
   void EmbedBackward(const Pass& pass, Matrix dx, std::span<const Matrix> first_hidden, const Weights& gradients);
 
   const Model& model_;

@@ -44,7 +44,8 @@ Result<void> CheckTrainOptions(const TrainOptions& o) {
   DG_CHECK_OK(Require(o.pass_rows >= 1 && o.pass_rows <= 1'048'576, "pass-rows", "must be 1 to 1048576"));
   DG_CHECK_OK(Require(o.schedule.peak > 0 && std::isfinite(o.schedule.peak), "rate", "must be above 0"));
   DG_CHECK_OK(Require(o.schedule.end >= 0 && o.schedule.end <= 1, "end-rate", "must be a share of the peak, 0 to 1"));
-  DG_CHECK_OK(Require(o.schedule.warmup >= 0 && o.schedule.warmup <= o.steps, "warmup", "must be 0 to the number of steps"));
+  DG_CHECK_OK(
+      Require(o.schedule.warmup >= 0 && o.schedule.warmup <= o.steps, "warmup", "must be 0 to the number of steps"));
   DG_CHECK_OK(Require(share(o.optimizer.beta1) && share(o.optimizer.beta2), "betas", "must be 0 to below 1"));
   DG_CHECK_OK(Require(o.optimizer.eps > 0 && std::isfinite(o.optimizer.eps), "eps", "must be above 0"));
   DG_CHECK_OK(Require(o.optimizer.decay >= 0 && std::isfinite(o.optimizer.decay), "decay", "must be 0 or more"));
@@ -53,13 +54,15 @@ Result<void> CheckTrainOptions(const TrainOptions& o) {
   DG_CHECK_OK(Require(o.objective.diffusion_weight >= 0 && o.objective.next_token_weight >= 0 &&
                           o.objective.diffusion_weight + o.objective.next_token_weight > 0,
                       "loss weights", "must be 0 or more, one of them above 0"));
-  DG_CHECK_OK(Require(o.objective.feedback_passes >= 1 && o.objective.feedback_passes <= 64, "feedback-passes", "must be 1 to 64"));
+  DG_CHECK_OK(Require(o.objective.feedback_passes >= 1 && o.objective.feedback_passes <= 64, "feedback-passes",
+                      "must be 1 to 64"));
   return CheckNoiseOptions(o.noise);
 }
 
 int64_t Trainer::PlannedBytes(const Config& config, std::span<const PlannedWeight> weights, const TrainOptions& options,
                               const std::function<bool(const TensorSpec&)>& trained) {
-  return Optimizer::PlannedBytes(weights, options.optimizer, trained) + GradientPass::PlannedBytes(config, LimitsOf(options));
+  return Optimizer::PlannedBytes(weights, options.optimizer, trained) +
+         GradientPass::PlannedBytes(config, LimitsOf(options));
 }
 
 Result<std::unique_ptr<Trainer>> Trainer::Create(const Model& model, Weights& weights, TrainKernels& kernels,

@@ -18,8 +18,9 @@ namespace dgemma {
 
 struct TrainOptions {
   int64_t steps = 1000;
-  int64_t batch = 8;        ///< examples of one step
-  int64_t pass_rows = 2048;  ///< rows of one pass at most, unless a single example has more; a step runs as many passes as it takes
+  int64_t batch = 8;  ///< examples of one step
+  int64_t pass_rows =
+      2048;  ///< rows of one pass at most, unless a single example has more; a step runs as many passes as it takes
   uint64_t seed = 0;
   Order order = Order::kShuffled;
   Schedule schedule;  ///< its `steps` is set to `steps`
@@ -43,8 +44,8 @@ struct TaskRows {
 };
 
 struct StepReport {
-  int64_t step = 0;  ///< from 0
-  double diffusion_loss = 0;   ///< means over the examples, nats
+  int64_t step = 0;           ///< from 0
+  double diffusion_loss = 0;  ///< means over the examples, nats
   double next_token_loss = 0;
   double gradient_norm = 0;  ///< before clipping
   double rate = 0;

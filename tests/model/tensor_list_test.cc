@@ -1,7 +1,7 @@
 // The list of tensors against the published checkpoint's totals and the files of this repository; what CheckTensors and
 // LoadWeights refuse.
-#include "model/stored_tensors.h"
 #include "model/tensor_list.h"
+#include "model/stored_tensors.h"
 
 #include <gtest/gtest.h>
 

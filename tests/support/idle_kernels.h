@@ -14,7 +14,9 @@ class IdleKernels : public Kernels {
   Result<Buffer> Allocate(int64_t bytes) override { return AllocateHost(bytes); }
   Result<Weight> Pack(const StoredTensor&, const WeightFormat&) override { return Called<Weight>("Pack"); }
   Result<Weight> PackVector(const StoredTensor&) override { return Called<Weight>("PackVector"); }
-  int64_t PackedBytes(const WeightFormat&, int64_t, int64_t, int64_t) const override { return Called<int64_t>("PackedBytes"); }
+  int64_t PackedBytes(const WeightFormat&, int64_t, int64_t, int64_t) const override {
+    return Called<int64_t>("PackedBytes");
+  }
   void Upload(std::span<const float>, Matrix) override { Called<int>("Upload"); }
   void Download(Matrix, std::span<float>) override { Called<int>("Download"); }
   void Embed(std::span<const int32_t>, const Weight&, float, Matrix) override { Called<int>("Embed"); }

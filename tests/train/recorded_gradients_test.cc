@@ -54,8 +54,9 @@ TEST_P(RecordedGradientsTest, EveryTensorMatches) {
       std::copy_n(gradient.Vector(), actual.size(), actual.begin());
     } else {
       for (int64_t row = 0; row < gradient.count * gradient.out; ++row) {
-        kernels->Unpack(gradient, row / gradient.out, row % gradient.out,
-                        std::span(actual).subspan(static_cast<size_t>(row * gradient.in), static_cast<size_t>(gradient.in)));
+        kernels->Unpack(
+            gradient, row / gradient.out, row % gradient.out,
+            std::span(actual).subspan(static_cast<size_t>(row * gradient.in), static_cast<size_t>(gradient.in)));
       }
     }
     const std::vector<float> expected = golden.Floats(name);

@@ -18,7 +18,8 @@ constexpr int64_t kPrompt = 9, kBatch = 2, kSteps = 20;
 /// The recorded examples, in their order.
 class RecordedExamples final : public ExampleSource {
  public:
-  explicit RecordedExamples(const Golden& golden) : tokens_(golden.Ids("clean")), length_(static_cast<int64_t>(golden.Shape("clean")[2])) {}
+  explicit RecordedExamples(const Golden& golden)
+      : tokens_(golden.Ids("clean")), length_(static_cast<int64_t>(golden.Shape("clean")[2])) {}
   int64_t size() const override { return std::ssize(tokens_) / length_; }
   Result<Example> Get(int64_t index) const override {
     Example example;
@@ -33,7 +34,8 @@ class RecordedExamples final : public ExampleSource {
 };
 
 std::vector<RecordedDraws> Draws(const Golden& golden, int64_t canvas_rows) {
-  const std::vector<int32_t> canvas = golden.Ids("canvas"), conditioned = golden.Ids("self_condition"), noisy = golden.Ids("noisy");
+  const std::vector<int32_t> canvas = golden.Ids("canvas"), conditioned = golden.Ids("self_condition"),
+                             noisy = golden.Ids("noisy");
   std::vector<RecordedDraws> draws;
   for (size_t i = 0; i < canvas.size(); ++i) {
     const auto begin = noisy.begin() + static_cast<int64_t>(i) * canvas_rows;
@@ -69,8 +71,10 @@ struct Training {
       : loaded(TestModel::Load(folder, backend, threads)),
         kernels(backend == TestBackend::kCpu ? MakeCpuTrainKernels(*loaded.kernels) : MakeRefTrainKernels({})),
         weights(loaded.model->weights) {
-    auto noise = std::make_unique<RecordedTrainNoise>(Draws(golden, loaded.config().canvas), kBatch, CanvasesTrained::kOne);
-    trainer = *Trainer::Create(*loaded.model, weights, *kernels, examples, CurveOptions(loaded.config()), All, std::move(noise));
+    auto noise =
+        std::make_unique<RecordedTrainNoise>(Draws(golden, loaded.config().canvas), kBatch, CanvasesTrained::kOne);
+    trainer = *Trainer::Create(*loaded.model, weights, *kernels, examples, CurveOptions(loaded.config()), All,
+                               std::move(noise));
   }
 };
 
@@ -120,7 +124,8 @@ TEST(TrainerTest, ThreadsChangeNoBit) {
 }
 
 TEST(TrainerTest, GoingOnFromACheckpointChangesNoBit) {
-  const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / fmt::format("dgemma-curve-{}", getpid());
+  const std::filesystem::path folder =
+      std::filesystem::path(testing::TempDir()) / fmt::format("dgemma-curve-{}", getpid());
   Training whole(TestBackend::kCpu);
   const std::vector<StepReport> expected = TakeSteps(*whole.trainer, 10);
   const RunIdentity identity{7, 0, kBatch};
@@ -129,7 +134,8 @@ TEST(TrainerTest, GoingOnFromACheckpointChangesNoBit) {
     Training first(TestBackend::kCpu);
     TakeSteps(*first.trainer, 4);
     const auto base = *OpenCheckpoint(GoldenRoot() + "/alternating-f32");
-    const auto saved = SaveCheckpoint(base, first.loaded.config(), first.trainer->optimizer(), *first.kernels, identity, folder, 2);
+    const auto saved =
+        SaveCheckpoint(base, first.loaded.config(), first.trainer->optimizer(), *first.kernels, identity, folder, 2);
     ASSERT_TRUE(saved) << saved.error().message;
     checkpoint = *NewestCheckpoint(folder);
     EXPECT_EQ(checkpoint.filename(), "step-000004");

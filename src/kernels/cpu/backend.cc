@@ -15,7 +15,11 @@ namespace dgemma {
 std::unique_ptr<Kernels> MakeCpuKernels(const CpuOptions& options) { return std::make_unique<CpuKernels>(options); }
 
 CpuKernels::CpuKernels(const CpuOptions& options)
-    : options_(options), product_(ChooseProductOps()), grouped_(SupportedGroupedOps().front()), row_(ChooseRowOps()), pool_(options.threads) {}
+    : options_(options),
+      product_(ChooseProductOps()),
+      grouped_(SupportedGroupedOps().front()),
+      row_(ChooseRowOps()),
+      pool_(options.threads) {}
 
 std::string CpuKernels::Description() const {
   std::string target = product_.target;

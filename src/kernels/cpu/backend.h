@@ -42,7 +42,9 @@ class CpuKernels final : public Kernels {
   explicit CpuKernels(const CpuOptions& options);
 
   /// Bytes of the buffers that this backend keeps now, without those of a HeadScratch.
-  int64_t ScratchBytes() const { return kv_.bytes() + hidden_.bytes() + gathered_.bytes() + codes_.bytes() + threads_.bytes(); }
+  int64_t ScratchBytes() const {
+    return kv_.bytes() + hidden_.bytes() + gathered_.bytes() + codes_.bytes() + threads_.bytes();
+  }
 
   std::string Description() const override;
   Result<Buffer> Allocate(int64_t bytes) override;

@@ -53,8 +53,8 @@ int64_t CodeFloats(int64_t rows, int64_t in) { return rows * (CodeStride(in) / 4
 
 QuantizedRows CodeRows(float* memory, int64_t rows, int64_t in) {
   float* scale = memory + rows * CodeStride(in) / 4;
-  return {reinterpret_cast<int8_t*>(memory), CodeStride(in), scale, reinterpret_cast<int32_t*>(scale + rows),
-          SumStride(in), rows};
+  return {reinterpret_cast<int8_t*>(memory),        CodeStride(in), scale,
+          reinterpret_cast<int32_t*>(scale + rows), SumStride(in),  rows};
 }
 
 void SumCodes(const QuantizedRows& a, int64_t row) {

@@ -51,7 +51,8 @@ struct GroupedProduct {
   int64_t cols = 0;
   float* c = nullptr;
   int64_t c_stride = 0;
-  const std::byte* next = nullptr;  ///< panels that will be read after these; they are asked for while the last ones run
+  const std::byte* next =
+      nullptr;  ///< panels that will be read after these; they are asked for while the last ones run
 };
 
 struct GroupedOps {

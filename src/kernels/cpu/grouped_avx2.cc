@@ -31,8 +31,8 @@ struct Isa {
       for (int64_t quad = 0; quad < kGroup / 4; ++quad) {
         DGEMMA_UNROLL
         for (size_t v = 0; v < kVectors; ++v) {
-          const I code = _mm256_xor_si256(LoadCodes(codes[0] + quad * 64 + static_cast<int64_t>(v) * 32),
-                                          _mm256_set1_epi8(-128));
+          const I code =
+              _mm256_xor_si256(LoadCodes(codes[0] + quad * 64 + static_cast<int64_t>(v) * 32), _mm256_set1_epi8(-128));
           const I magnitude = _mm256_abs_epi8(code);
           DGEMMA_UNROLL
           for (size_t r = 0; r < kTileRows; ++r) {

@@ -41,7 +41,9 @@ struct Isa {
   static I LowHalf(I codes) { return _mm512_and_si512(codes, _mm512_set1_epi8(15)); }
   static I HighHalf(I codes) { return _mm512_and_si512(_mm512_srli_epi16(codes, 4), _mm512_set1_epi8(15)); }
   template <WeightKind>
-  static I Dot(I sum, I codes, int32_t four) { return _mm512_dpbusd_epi32(sum, codes, _mm512_set1_epi32(four)); }
+  static I Dot(I sum, I codes, int32_t four) {
+    return _mm512_dpbusd_epi32(sum, codes, _mm512_set1_epi32(four));
+  }
 };
 
 }  // namespace

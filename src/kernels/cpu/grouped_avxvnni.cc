@@ -14,7 +14,9 @@ struct Isa {
   template <WeightKind>
   static constexpr bool kSignedCodes = false;
   template <WeightKind>
-  static I Dot(I sum, I codes, int32_t four) { return _mm256_dpbusd_avx_epi32(sum, codes, _mm256_set1_epi32(four)); }
+  static I Dot(I sum, I codes, int32_t four) {
+    return _mm256_dpbusd_avx_epi32(sum, codes, _mm256_set1_epi32(four));
+  }
 };
 
 }  // namespace

@@ -15,7 +15,7 @@ struct GroupedTileCall {
   const std::byte* b;
   int64_t panel_bytes;
   int64_t scale_bytes;  // of one panel
-  const int32_t* sum;  // of every group of the first row
+  const int32_t* sum;   // of every group of the first row
   int64_t groups;
   float* c;
   int64_t c_stride;
@@ -30,7 +30,8 @@ void GroupedTile(const GroupedTileCall& call) {
   constexpr int64_t kLanes = kPanelLanes / static_cast<int64_t>(Isa::kVectors);
   constexpr int32_t kOffset = Isa::template kSignedCodes<kKind> ? 0 : StoredOffset({kKind, kGroup, kMin});
   constexpr int64_t kCodeBytes = kGroup * kPanelLanes / (kKind == WeightKind::kInt4 ? 2 : 1);
-  const int64_t groups = call.groups, panel_bytes = call.panel_bytes, a_stride = call.a.stride, ahead_step = call.ahead_step;
+  const int64_t groups = call.groups, panel_bytes = call.panel_bytes, a_stride = call.a.stride,
+                ahead_step = call.ahead_step;
   const int64_t sum_stride = call.a.sum_stride;
   const int32_t* sum = call.sum;
   const int8_t* a = call.a.code;
@@ -48,7 +49,8 @@ void GroupedTile(const GroupedTileCall& call) {
     typename Isa::I dot[kRows][kVectors];
     DGEMMA_UNROLL
     for (size_t r = 0; r < kRows; ++r) {
-      const typename Isa::I start = Isa::SetInt(kOffset == 0 ? 0 : -kOffset * sum[static_cast<int64_t>(r) * sum_stride]);
+      const typename Isa::I start =
+          Isa::SetInt(kOffset == 0 ? 0 : -kOffset * sum[static_cast<int64_t>(r) * sum_stride]);
       DGEMMA_UNROLL
       for (size_t v = 0; v < kVectors; ++v) dot[r][v] = start;
     }
@@ -175,7 +177,8 @@ double PeakGrouped(int64_t rounds, int32_t* sink) {
   alignas(64) std::byte codes[16 * 64];
   alignas(64) int8_t a[kRows * 64];
   for (size_t i = 0; i < sizeof(codes); ++i) codes[i] = static_cast<std::byte>(*sink + static_cast<int32_t>(i));
-  for (size_t i = 0; i < sizeof(a); ++i) a[i] = static_cast<int8_t>(*sink + static_cast<int32_t>(i));  // no two rows alike
+  for (size_t i = 0; i < sizeof(a); ++i)
+    a[i] = static_cast<int8_t>(*sink + static_cast<int32_t>(i));  // no two rows alike
   typename Isa::I dot[kRows][Isa::kVectors];
   for (auto& row : dot) {
     for (auto& vector : row) vector = Isa::SetInt(0);

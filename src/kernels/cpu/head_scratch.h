@@ -49,19 +49,19 @@ struct CpuHeadScratch final : HeadScratch {
   PackedMatrix embedding;
   Weight table;  ///< shares the table's memory, for Sample
   float softcap = 0;
-  std::vector<float> temperature;  // [R]
-  Matrix hidden;                   // [R, D], copied: Sample needs it after the caller has gone on
-  ProductInput input;              // hidden, in the form that the table's format reads
-  GrowingBuffer codes;             // of input
-  Matrix logits;                   // [R, kSweepIds]: logits, then exp(l - max)
-  std::vector<SweepRow> row;       // [R]
-  std::vector<LogitStats> tile;    // [R, kSweepTiles] of the current step
-  std::vector<int32_t> live;       // [R, kSweepParts]: how many ids of a part count for the soft embedding
-  std::vector<LiveIds> live_union;   // [row blocks, kSweepParts]: ids that some row of the block needs
-  std::vector<uint8_t> live_ids;   // [R, kSweepParts, kFewIds]: which, where they are few
-  std::vector<float> tile_sum;     // [R, V / kTileIds] of exp(l - reference)
-  std::vector<float> reference;    // [R, V / kSweepIds]: the running maximum at every step
-  std::vector<int64_t> order;      // of Sample: (tile, pick) in the order of tiles
+  std::vector<float> temperature;   // [R]
+  Matrix hidden;                    // [R, D], copied: Sample needs it after the caller has gone on
+  ProductInput input;               // hidden, in the form that the table's format reads
+  GrowingBuffer codes;              // of input
+  Matrix logits;                    // [R, kSweepIds]: logits, then exp(l - max)
+  std::vector<SweepRow> row;        // [R]
+  std::vector<LogitStats> tile;     // [R, kSweepTiles] of the current step
+  std::vector<int32_t> live;        // [R, kSweepParts]: how many ids of a part count for the soft embedding
+  std::vector<LiveIds> live_union;  // [row blocks, kSweepParts]: ids that some row of the block needs
+  std::vector<uint8_t> live_ids;    // [R, kSweepParts, kFewIds]: which, where they are few
+  std::vector<float> tile_sum;      // [R, V / kTileIds] of exp(l - reference)
+  std::vector<float> reference;     // [R, V / kSweepIds]: the running maximum at every step
+  std::vector<int64_t> order;       // of Sample: (tile, pick) in the order of tiles
   std::vector<double>
       mass_before;  // of Sample: [picks] cumulative mass before the picked tile, and the mass looked for
   std::vector<double> mass_wanted;

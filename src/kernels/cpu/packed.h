@@ -34,7 +34,9 @@ struct PackedMatrix {
     return part;
   }
   /// Of plain formats.
-  PanelFormat panel_format() const { return format.kind == WeightKind::kBf16 ? PanelFormat::kBf16Pairs : PanelFormat::kF32; }
+  PanelFormat panel_format() const {
+    return format.kind == WeightKind::kBf16 ? PanelFormat::kBf16Pairs : PanelFormat::kF32;
+  }
   /// Distance of panels in units of 4 bytes: a float, or a pair of bfloat16.
   int64_t panel_stride() const { return panel_bytes / 4; }
 };
