@@ -34,4 +34,10 @@ Result<T> ParseNumber(std::string_view text, T low, T high) {
   return value;
 }
 
+/// A check for options that take a seed: what is wrong with `text`, or nothing.
+inline std::string IsSeed(const std::string& text) {
+  const auto seed = ParseNumber<uint64_t>(text, 0, std::numeric_limits<uint64_t>::max());
+  return seed ? "" : seed.error().message;
+}
+
 }  // namespace dgemma

@@ -13,6 +13,7 @@
 #include "files/messages.h"
 #include "json_text.h"
 #include "model_source.h"
+#include "numbers.h"
 #include "progress_line.h"
 #include "train/tasks.h"
 #include "train/tokenizer_builder.h"
@@ -135,7 +136,7 @@ void AddTasks(CLI::App& app, Program& program) {
   verb->add_option("--count", arguments->count, "examples of each kind")
       ->capture_default_str()
       ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 32));
-  verb->add_option("--seed", arguments->seed, "of the examples")->capture_default_str();
+  verb->add_option("--seed", arguments->seed, "of the examples")->check(IsSeed)->capture_default_str();
   verb->add_option("--split", arguments->split, "train or heldout")
       ->capture_default_str()
       ->type_name("{train,heldout}")

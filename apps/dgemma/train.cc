@@ -5,16 +5,21 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
-#include <fstream>
 #include <memory>
 #include <numeric>
+#include <sstream>
+#include <utility>
 
 #include "base/try.h"
 #include "engine/backend.h"
+#include "engine/guard.h"
 #include "engine/loaded_model.h"
+#include "engine/memory_plan.h"
+#include "files/mapped_file.h"
 #include "files/messages.h"
 #include "machine.h"
 #include "model_source.h"
+#include "numbers.h"
 #include "progress_line.h"
 #include "text/utf8.h"
 #include "train/checkpoint.h"
@@ -52,24 +57,21 @@ struct TrainArguments {
   bool resume = false, force = false, dry_run = false;
 };
 
-Result<std::string> ReadText(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  if (!file.good() && !file.eof()) return Fail(StatusCode::kIo, path + ": cannot be read");
-  if (text.empty()) return Fail(StatusCode::kInvalidFile, path + ": is empty");
-  return text;
-}
+/// config.json, tokenizer.json and TOML files are no larger.
+constexpr uint64_t kTextBytes = 256u << 20;
 
 /// Every key of the file is a flag's name; flags of the command line win.
 Result<void> ReadConfigFile(CLI::App& verb, const std::string& path) {
   if (path.empty()) return {};
+  DG_TRY(const std::string text, ReadWholeFile(path, kTextBytes));
+  std::istringstream stream(text);
   try {
-    for (const CLI::ConfigItem& item : CLI::ConfigTOML().from_file(path)) {
+    for (const CLI::ConfigItem& item : CLI::ConfigTOML().from_config(stream)) {
       if (item.name == "++" || item.name == "--") continue;  // begin and end of a section
       CLI::Option* option = verb.get_option_no_throw("--" + item.name);
       if (option == nullptr || item.name == "config") {
         return Fail(StatusCode::kInvalidArgument,
-                    fmt::format("{}: {}: no flag of this name", path, PrintableText(item.fullname())));
+                    fmt::format("{}: {}: no flag of this name", path, Quoted(item.fullname())));
       }
       if (option->count() > 0) continue;
       if (option->get_items_expected_max() == 0 && item.inputs.size() == 1 && item.inputs.front() == "false") continue;
@@ -77,7 +79,7 @@ Result<void> ReadConfigFile(CLI::App& verb, const std::string& path) {
       option->run_callback();
     }
   } catch (const CLI::Error& error) {
-    return Fail(StatusCode::kInvalidArgument, fmt::format("{}: {}", path, PrintableText(error.what())));
+    return Fail(StatusCode::kInvalidArgument, fmt::format("{}: {}", path, Quoted(error.what())));
   }
   return {};
 }
@@ -99,7 +101,7 @@ Result<void> FillOptions(TrainArguments& a, const Config& config) {
 /// All of a run that lives as long as it.
 struct Run {
   std::filesystem::path folder;
-  CheckpointFiles files;
+  ModelBase base;
   LoadedModel loaded;
   std::unique_ptr<TrainKernels> kernels;
   std::unique_ptr<Trainer> trainer;
@@ -108,6 +110,7 @@ struct Run {
   ReportSubject subject;
   std::optional<RunLog> log;
   std::optional<EventFile> events;
+  bool replaces_old_run = false;  ///< the folder's checkpoints go when the first one of this run is saved
 
   std::filesystem::path checkpoints() const { return folder / "checkpoints"; }
 };
@@ -158,8 +161,18 @@ void PrintStep(Program& program, const StepReport& report, const TrainOptions& o
 /// A checkpoint, what its weights answer, and the report.
 Result<void> SaveAndEvaluate(Program& program, const TrainArguments& a, Run& run, std::stop_token stop) {
   const int64_t taken = run.trainer->steps_taken();
+  if (!run.trainer->optimizer().Finite()) {
+    return Fail(StatusCode::kInternal,
+                fmt::format("step {}: weights or moments are no longer finite (a smaller --rate?); the last "
+                            "checkpoint is the one before",
+                            taken));
+  }
   DG_CHECK_OK(run.log->Sync());
-  DG_CHECK_OK(SaveCheckpoint(run.files, run.loaded.model->config, run.trainer->optimizer(), *run.kernels, run.identity,
+  if (std::exchange(run.replaces_old_run, false)) {
+    std::error_code ignored;
+    std::filesystem::remove_all(run.checkpoints(), ignored);
+  }
+  DG_CHECK_OK(SaveCheckpoint(run.base, run.loaded.model->config, run.trainer->optimizer(), *run.kernels, run.identity,
                              run.checkpoints(), a.keep));
   for (const EvaluationSuite& suite : run.suites) {
     if (stop.stop_requested()) break;
@@ -186,8 +199,10 @@ Result<void> RunSteps(Program& program, const TrainArguments& a, Run& run, int64
   while (run.trainer->steps_taken() < a.options.steps) {
     const auto report = run.trainer->Step(stop.get_token());
     if (!report) {
-      if (report.error().code == StatusCode::kCancelled && run.trainer->steps_taken() > saved)
+      if (report.error().code == StatusCode::kCancelled && run.trainer->steps_taken() > saved) {
         DG_CHECK_OK(SaveAndEvaluate(program, a, run, stop.get_token()));
+        program.Note(fmt::format("saved after {} steps; --resume goes on from there", run.trainer->steps_taken()));
+      }
       return std::unexpected(report.error());
     }
     const int64_t taken = run.trainer->steps_taken();
@@ -204,8 +219,11 @@ Result<void> RunSteps(Program& program, const TrainArguments& a, Run& run, int64
       saved = taken;
     }
   }
+  // An older result goes first, so that the new one appears whole; the checkpoint has the same weights.
+  std::error_code ignored;
+  std::filesystem::remove_all(run.folder / "model", ignored);
   const SavedWeights which = a.options.optimizer.average > 0 ? SavedWeights::kAverage : SavedWeights::kCurrent;
-  return SaveModel(run.files, run.loaded.model->config, run.trainer->optimizer(), *run.kernels, which,
+  return SaveModel(run.base, run.loaded.model->config, run.trainer->optimizer(), *run.kernels, which,
                    run.folder / "model");
 }
 
@@ -233,8 +251,30 @@ Result<void> OpenLogs(const TrainArguments& a, const Dataset& data, Run& run) {
   return {};
 }
 
+/// Everything that a step depends on besides data, seed and batch, as a text. The number of steps is not in it: a run may be
+/// prolonged.
+std::string Recipe(const TrainArguments& a) {
+  const TrainOptions& o = a.options;
+  return fmt::format(
+      "rate {} {} {} {}, adam {} {} {} {} {} {}, loss {} {} {}, noise {} {} {}, {} {} {} {}, {} tokens, {} rows",
+      o.schedule.peak, o.schedule.end, a.schedule, o.schedule.warmup, o.optimizer.beta1, o.optimizer.beta2,
+      o.optimizer.eps, o.optimizer.decay, o.optimizer.clip, o.optimizer.average, o.objective.diffusion_weight,
+      o.objective.next_token_weight, o.objective.feedback_passes, o.noise.t_min, o.noise.t_max, o.noise.self_condition,
+      a.canvases, a.next_token, a.no_fill, a.no_shuffle, o.examples.max_tokens, o.pass_rows);
+}
+
+/// kResourceExhausted when these float32 weights alone are more than there is.
+Result<void> CheckNewModel(const std::string& config_text) {
+  DG_TRY(const Config config, At("config.json", ParseConfig(config_text)));
+  MemoryPlan plan;
+  for (const TensorSpec& spec : ListTensors(config))
+    plan.weights += static_cast<int64_t>(spec.Values() * sizeof(float));
+  return CheckMemory(plan);
+}
+
 Result<void> Train(Program& program, CLI::App& verb, TrainArguments& a) {
   DG_CHECK_OK(ReadConfigFile(verb, a.config_file));
+  if (a.resume && a.force) return Fail(StatusCode::kInvalidArgument, "--resume and --force: give one of them");
   if (a.data.empty()) return Fail(StatusCode::kInvalidArgument, "--data: at least one file is needed");
   if (a.out.empty() && !a.dry_run) return Fail(StatusCode::kInvalidArgument, "--out: a folder is needed");
   if (a.new_config.empty() != a.tokenizer.empty())
@@ -250,8 +290,9 @@ Result<void> Train(Program& program, CLI::App& verb, TrainArguments& a) {
   const auto open = [&]() -> Result<CheckpointFiles> {
     if (resume) return OpenCheckpoint(*newest);
     if (a.new_config.empty()) return OpenModelFiles(a.model);
-    DG_TRY(const std::string config_text, ReadText(a.new_config));
-    DG_TRY(const std::string tokenizer_text, ReadText(a.tokenizer));
+    DG_TRY(const std::string config_text, ReadWholeFile(a.new_config, kTextBytes));
+    DG_TRY(const std::string tokenizer_text, ReadWholeFile(a.tokenizer, kTextBytes));
+    DG_CHECK_OK(CheckNewModel(config_text));
     return NewModel(config_text, tokenizer_text, a.options.seed);
   };
   DG_TRY(CheckpointFiles files, open());
@@ -260,6 +301,10 @@ Result<void> Train(Program& program, CLI::App& verb, TrainArguments& a) {
   DG_CHECK_OK(FillOptions(a, config));
   DG_TRY(const std::string tokenizer_text, files.Text("tokenizer.json"));
   DG_TRY(const Tokenizer tokenizer, At("tokenizer.json", Tokenizer::FromJson(tokenizer_text)));
+  if (tokenizer.vocab_size() > config.vocab) {
+    return Fail(StatusCode::kInvalidFile, fmt::format("tokenizer.json: has {} ids, the model's vocabulary only {}",
+                                                      tokenizer.vocab_size(), config.vocab));
+  }
   DG_TRY(const ExampleMaker maker, ExampleMaker::Create(tokenizer, a.options.examples));
   a.options.examples = maker.options();  // with the tokenizer's end of text
   DatasetOptions data_options;
@@ -271,32 +316,38 @@ Result<void> Train(Program& program, CLI::App& verb, TrainArguments& a) {
   engine_options.threads = a.threads;
   const auto all = [](const TensorSpec&) { return true; };
   const auto float32 = [](const TensorSpec&, const StoredTensor&) { return kFloat32Weights; };
-  Run run{
-      folder, std::move(files), {}, nullptr, nullptr, {data.fingerprint(), a.options.seed, a.options.batch}, {}, {}, {},
-      {}};
+  DG_TRY(ModelTexts texts, ReadTexts(files));
+  Run run{folder,  {std::move(files), std::move(texts)},
+          {},      nullptr,
+          nullptr, {data.fingerprint(), a.options.seed, a.options.batch, Recipe(a)},
+          {},      {},
+          {},      {}};
   for (const std::string& path : a.eval) {
     DG_TRY(EvaluationSuite suite, ReadSuite(path, a.eval_count));
     run.suites.push_back(std::move(suite));
   }
   run.loaded.kernels = MakeKernels(engine_options, config);
-  std::vector<PlannedWeight> planned = PlanWeights(run.files, config, *run.loaded.kernels, float32);
+  std::vector<PlannedWeight> planned = PlanWeights(run.base.files, config, *run.loaded.kernels, float32);
   const TrainLimits limits = LimitsOf(a.options);
   const int64_t bytes = PlannedWeightBytes(planned) + Trainer::PlannedBytes(config, planned, a.options, all) +
                         PlannedScratchBytes(engine_options, config, planned, limits.rows, limits.canvases) +
                         PlannedTrainScratchBytes(engine_options, config, planned, limits.rows);
   if (program.loudness != Loudness::kQuiet) PrintPlan(program, a, config, planned, data, bytes);
+  MemoryPlan plan;
+  plan.weights = PlannedWeightBytes(planned);
+  plan.pass = bytes - plan.weights;
+  DG_CHECK_OK(CheckMemory(plan));
   if (a.dry_run) return {};
-  DG_TRY(Weights weights, LoadWeights(run.files, config, *run.loaded.kernels, {}, float32));
+  DG_TRY(Weights weights, LoadWeights(run.base.files, config, *run.loaded.kernels, {}, float32));
   run.loaded.model = std::make_unique<Model>(MakeModel(config, weights, *run.loaded.kernels));
   run.kernels = MakeTrainKernels(*run.loaded.kernels);
   DG_TRY(run.trainer, Trainer::Create(*run.loaded.model, weights, *run.kernels, data, a.options, all));
   if (resume) {
     DG_CHECK_OK(LoadOptimizer(*newest, run.identity, *run.loaded.kernels, run.trainer->optimizer()));
     program.Note(fmt::format("going on from step {}", run.trainer->steps_taken()));
-  } else if (a.force) {
-    std::error_code ignored;
-    std::filesystem::remove_all(folder / "checkpoints", ignored);
   }
+  run.replaces_old_run = !resume;
+  RemovePartialCheckpoints(run.checkpoints());
   DG_CHECK_OK(OpenLogs(a, data, run));
   return RunSteps(program, a, run, data.size());
 }
@@ -378,7 +429,10 @@ void AddFlags(CLI::App& verb, TrainArguments& a) {
   verb.add_flag("--no-fill", a.no_fill, "no loss on the fill behind an answer");
   verb.add_flag("--no-shuffle", a.no_shuffle, "take examples in the order of the files");
   verb.add_flag("--strict", a.strict, "the first faulty line ends the run before it starts");
-  verb.add_option("-s,--seed", o.seed, "of order, noise and new weights")->capture_default_str()->type_name("N");
+  verb.add_option("-s,--seed", o.seed, "of order, noise and new weights")
+      ->check(IsSeed)
+      ->capture_default_str()
+      ->type_name("N");
   verb.add_option("--save-every", a.save_every, "steps between checkpoints")
       ->check(CLI::Range(1, 1'000'000))
       ->capture_default_str()
@@ -391,7 +445,8 @@ void AddFlags(CLI::App& verb, TrainArguments& a) {
       ->check(CLI::Range(1, 1'000'000))
       ->capture_default_str()
       ->type_name("N");
-  auto* resume = verb.add_flag("--resume", a.resume, "go on from the newest checkpoint in DIR, if there is one");
+  auto* resume = verb.add_flag("--resume", a.resume,
+                               "go on from the newest checkpoint in DIR, if there is one; MODEL is then not read");
   verb.add_flag("-f,--force", a.force, "start again where DIR holds a run")->excludes(resume);
   verb.add_flag("--dry-run", a.dry_run, "print the plan and end");
   verb.add_option("-t,--threads", a.threads, "threads (default: all cores)")
@@ -420,7 +475,7 @@ void AddTrain(CLI::App& app, Program& program) {
   AddFlags(*verb, *arguments);
   AddCommonFlags(*verb, program);
   verb->callback([arguments, verb, &program] {
-    const auto trained = Train(program, *verb, *arguments);
+    const auto trained = Guarded([&] { return Train(program, *verb, *arguments); });
     if (!trained) program.Fail("train", trained.error());
   });
 }

@@ -3,6 +3,8 @@
 
 #include <new>
 #include <stdexcept>
+#include <string>
+#include <system_error>
 
 #include "dgemma/status.h"
 
@@ -15,6 +17,8 @@ auto Guarded(Body&& body) -> decltype(body()) {
     return body();
   } catch (const std::bad_alloc&) {
     return Fail(StatusCode::kResourceExhausted, "memory: an allocation failed");
+  } catch (const std::system_error& error) {  // a thread that cannot be started
+    return Fail(StatusCode::kResourceExhausted, std::string("threads: ") + error.what());
   } catch (const std::length_error&) {
     return Fail(StatusCode::kResourceExhausted, "memory: a size exceeds what can be allocated");
   }

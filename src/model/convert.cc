@@ -134,14 +134,20 @@ Result<void> PutAllMetadata(const CheckpointFiles& files, const Config& config, 
 
 }  // namespace
 
-Result<void> SaveTexts(const CheckpointFiles& files, const std::filesystem::path& folder) {
+Result<ModelTexts> ReadTexts(const CheckpointFiles& files) {
+  ModelTexts texts;
   for (const char* name : kTexts) {
     DG_TRY(std::string text, TextOrNothing(files, name));
     if (!text.empty() && name == std::string_view("config.json")) {
       DG_TRY(text, At(name, WithoutQuantMethod(std::move(text))));
     }
-    if (!text.empty()) DG_CHECK_OK(SaveFile(folder / name, AsBytes(text)));
+    if (!text.empty()) texts.emplace(name, std::move(text));
   }
+  return texts;
+}
+
+Result<void> SaveTexts(const ModelTexts& texts, const std::filesystem::path& folder) {
+  for (const auto& [name, text] : texts) DG_CHECK_OK(SaveFile(folder / name, AsBytes(text)));
   return {};
 }
 
@@ -205,9 +211,10 @@ Result<std::vector<TensorOutcome>> SaveFolder(const CheckpointFiles& files, cons
            job.Add(spec, spec.name, options.type.value_or(IsBlockType(only) ? DType::kF32 : only)));
     tensors.push_back(std::move(tensor));
   }
+  DG_TRY(const ModelTexts texts, ReadTexts(files));
   const FillFolder fill = [&](const std::filesystem::path& folder) -> Result<void> {
     DG_CHECK_OK(WriteSafetensors(folder / "model.safetensors", tensors, {{"format", "pt"}}));
-    return SaveTexts(files, folder);
+    return SaveTexts(texts, folder);
   };
   DG_CHECK_OK(SaveNewFolder(target, fill));
   return std::move(job.outcomes);

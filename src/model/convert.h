@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -51,9 +52,13 @@ Result<std::vector<TensorOutcome>> SaveGguf(const CheckpointFiles& files, const 
                                             const std::filesystem::path& target, const ConvertOptions& options,
                                             ThreadPool& pool);
 
-/// Writes the texts of a model folder into `folder`, each atomically: config.json without what it says of quantised files, the tokenizer,
-/// generation_config.json; those that the checkpoint has.
-Result<void> SaveTexts(const CheckpointFiles& files, const std::filesystem::path& folder);
+/// The texts of a model folder by file name, those that the checkpoint has: config.json without what it says of quantised files, the
+/// tokenizer, generation_config.json.
+using ModelTexts = std::map<std::string, std::string>;
+Result<ModelTexts> ReadTexts(const CheckpointFiles& files);
+
+/// Writes them into `folder`, each atomically.
+Result<void> SaveTexts(const ModelTexts& texts, const std::filesystem::path& folder);
 
 /// Writes a model folder: model.safetensors with every tensor, and the texts. A new folder appears complete or not at
 /// all; in an existing one files are replaced one by one, weights first. kInvalidArgument for a block type, which such

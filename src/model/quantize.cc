@@ -209,7 +209,8 @@ Result<std::vector<QuantizedTensor>> WriteQuantized(const CheckpointFiles& files
   }
   const FillFolder fill = [&](const std::filesystem::path& path) -> Result<void> {
     DG_CHECK_OK(WriteSafetensors(path / "model.safetensors", tensors, metadata));
-    return SaveTexts(files, path);
+    DG_TRY(const ModelTexts texts, ReadTexts(files));
+    return SaveTexts(texts, path);
   };
   DG_CHECK_OK(SaveNewFolder(folder, fill));
   return reports;

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
+#include <cstring>
 #include <system_error>
 
 #include "base/try.h"
@@ -37,7 +39,7 @@ TensorToWrite PackedTensor(std::string name, const TensorSpec& spec, const Weigh
   return tensor;
 }
 
-Result<void> WriteModel(const CheckpointFiles& base, const Config& config, const Optimizer& optimizer,
+Result<void> WriteModel(const ModelBase& base, const Config& config, const Optimizer& optimizer,
                         const TrainKernels& kernels, SavedWeights which, const std::filesystem::path& folder) {
   std::vector<TensorToWrite> tensors;
   for (const TensorSpec& spec : ListTensors(config)) {
@@ -48,11 +50,11 @@ Result<void> WriteModel(const CheckpointFiles& base, const Config& config, const
       tensors.push_back(PackedTensor(spec.name, spec, values, kernels));
       continue;
     }
-    DG_TRY(const TensorBytes stored, base.Tensor(spec.name));
+    DG_TRY(const TensorBytes stored, base.files.Tensor(spec.name));
     tensors.push_back(TensorFromMemory(spec.name, stored.dtype, spec.shape, stored.bytes));
   }
   DG_CHECK_OK(WriteSafetensors(folder / "model.safetensors", std::move(tensors), {{"format", "pt"}}));
-  return SaveTexts(base, folder);
+  return SaveTexts(base.texts, folder);
 }
 
 std::optional<uint64_t> Number(std::string_view text) {
@@ -97,27 +99,35 @@ Result<Weight> ReadPacked(const CheckpointFiles& files, const std::string& name,
   DG_TRY(const TensorBytes stored, files.Tensor(name));
   if (stored.dtype != DType::kF32 || !std::ranges::equal(stored.shape, spec.shape))
     return Fail(StatusCode::kInvalidFile, name + ": not of the shape and type of its weight");
+  const bool negative_allowed = !name.starts_with("v.");
+  for (size_t at = 0; at < stored.bytes.size(); at += sizeof(float)) {
+    float value = 0;
+    std::memcpy(&value, stored.bytes.data() + at, sizeof(value));
+    if (!std::isfinite(value) || (value < 0 && !negative_allowed))
+      return Fail(StatusCode::kInvalidFile, name + ": holds a value that no optimiser writes");
+  }
   const StoredTensor rows = OneRun(DType::kF32, like.count, like.out, like.in, stored.bytes);
   return spec.role == TensorRole::kNorm ? kernels.PackVector(rows) : kernels.Pack(rows, kFloat32Weights);
 }
 
 }  // namespace
 
-Result<void> SaveModel(const CheckpointFiles& base, const Config& config, const Optimizer& optimizer,
+Result<void> SaveModel(const ModelBase& base, const Config& config, const Optimizer& optimizer,
                        const TrainKernels& kernels, SavedWeights which, const std::filesystem::path& folder) {
   return SaveNewFolder(folder, [&](const std::filesystem::path& place) {
     return WriteModel(base, config, optimizer, kernels, which, place);
   });
 }
 
-Result<void> SaveCheckpoint(const CheckpointFiles& base, const Config& config, const Optimizer& optimizer,
+Result<void> SaveCheckpoint(const ModelBase& base, const Config& config, const Optimizer& optimizer,
                             const TrainKernels& kernels, const RunIdentity& identity, const std::filesystem::path& run,
                             int keep) {
   const auto steps = static_cast<uint64_t>(optimizer.steps_taken());
   const std::map<std::string, std::string> metadata = {{"step", fmt::format("{}", steps)},
                                                        {"data", fmt::format("{}", identity.data_fingerprint)},
                                                        {"seed", fmt::format("{}", identity.seed)},
-                                                       {"batch", fmt::format("{}", identity.batch)}};
+                                                       {"batch", fmt::format("{}", identity.batch)},
+                                                       {"recipe", identity.recipe}};
   DG_CHECK_OK(SaveNewFolder(
       run / fmt::format("{}{:06}", kStepPrefix, steps), [&](const std::filesystem::path& place) -> Result<void> {
         std::vector<TensorToWrite> tensors;
@@ -137,6 +147,16 @@ Result<void> SaveCheckpoint(const CheckpointFiles& base, const Config& config, c
   return {};
 }
 
+void RemovePartialCheckpoints(const std::filesystem::path& run) {
+  std::vector<std::filesystem::path> partial;
+  std::error_code error;
+  for (std::filesystem::directory_iterator entry(run, error), end; !error && entry != end; entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    if (name.starts_with(kStepPrefix) && name.find(".partial-") != std::string::npos) partial.push_back(entry->path());
+  }
+  for (const std::filesystem::path& path : partial) std::filesystem::remove_all(path, error);
+}
+
 std::optional<std::filesystem::path> NewestCheckpoint(const std::filesystem::path& run) {
   const auto all = Checkpoints(run);
   if (all.empty()) return std::nullopt;
@@ -151,6 +171,12 @@ Result<void> LoadOptimizer(const std::filesystem::path& checkpoint, const RunIde
     DG_CHECK_OK(RequireSame(files, "data", identity.data_fingerprint));
     DG_CHECK_OK(RequireSame(files, "seed", identity.seed));
     DG_CHECK_OK(RequireSame(files, "batch", static_cast<uint64_t>(identity.batch)));
+    const auto recipe = files.metadata().find("recipe");
+    if (recipe == files.metadata().end() || recipe->second != identity.recipe) {
+      return Fail(StatusCode::kInvalidArgument,
+                  fmt::format("this run is not the one that wrote the checkpoint: {} then, {} now",
+                              Quoted(recipe == files.metadata().end() ? "" : recipe->second), Quoted(identity.recipe)));
+    }
     DG_TRY(const uint64_t steps, Metadata(files, "step"));
     if (steps > (uint64_t{1} << 40)) return Fail(StatusCode::kInvalidFile, "metadata step: out of range");
     return optimizer.Restore(static_cast<int64_t>(steps), [&](const std::string& what, const Optimizer::Slot& slot) {

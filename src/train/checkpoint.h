@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "files/checkpoint_files.h"
+#include "model/convert.h"
 #include "train/optimizer.h"
 
 namespace dgemma {
@@ -15,7 +16,15 @@ struct RunIdentity {
   uint64_t data_fingerprint = 0;
   uint64_t seed = 0;
   int64_t batch = 0;
+  std::string recipe{};  ///< everything else that a step depends on, as a text
   bool operator==(const RunIdentity&) const = default;
+};
+
+/// What a run's folders hold beside the trained weights: the tensors that are not trained, and the texts, which are in memory because
+/// the folder they came from may be an older checkpoint of this run that is gone by then.
+struct ModelBase {
+  CheckpointFiles files;
+  ModelTexts texts;
 };
 
 /// Which values of trained weights a folder gets.
@@ -23,20 +32,24 @@ enum class SavedWeights : uint8_t { kCurrent, kAverage };
 
 /// Writes a model folder: trained weights as F32, all other tensors and the texts as `base` has them. It appears whole or not at all.
 /// kIo (a full disk among them) leaves an older folder of this name untouched.
-Result<void> SaveModel(const CheckpointFiles& base, const Config& config, const Optimizer& optimizer,
+Result<void> SaveModel(const ModelBase& base, const Config& config, const Optimizer& optimizer,
                        const TrainKernels& kernels, SavedWeights which, const std::filesystem::path& folder);
 
 /// Writes `run`/step-N with N = optimizer.steps_taken: SaveModel's files and training.safetensors with moments, average and identity.
 /// Then removes all but the newest `keep` such folders.
-Result<void> SaveCheckpoint(const CheckpointFiles& base, const Config& config, const Optimizer& optimizer,
+Result<void> SaveCheckpoint(const ModelBase& base, const Config& config, const Optimizer& optimizer,
                             const TrainKernels& kernels, const RunIdentity& identity, const std::filesystem::path& run,
                             int keep);
 
 /// The newest complete checkpoint folder of a run; none where there is none. Folders that a killed run left half written have other names.
 std::optional<std::filesystem::path> NewestCheckpoint(const std::filesystem::path& run);
 
+/// Removes what killed runs left half written in `run`; the caller is the only one that writes there.
+void RemovePartialCheckpoints(const std::filesystem::path& run);
+
 /// Reads moments, average and number of steps of a checkpoint. The weights themselves are those of the model folder it is.
-/// kInvalidArgument when the identity differs, naming what; kInvalidFile for a broken file.
+/// kInvalidArgument when the identity differs, naming what; kInvalidFile for a broken file, a value
+/// that is not finite, or a negative second moment.
 Result<void> LoadOptimizer(const std::filesystem::path& checkpoint, const RunIdentity& identity, Kernels& kernels,
                            Optimizer& optimizer);
 

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -70,6 +71,13 @@ Result<void> Optimizer::Restore(int64_t steps_taken,
   slots_ = std::move(restored);
   steps_taken_ = steps_taken;
   return {};
+}
+
+bool Optimizer::Finite() const {
+  return std::ranges::all_of(slots_, [&](const Slot& slot) {
+    return std::isfinite(kernels_.SumSquares(*slot.weight)) && std::isfinite(kernels_.SumSquares(slot.m)) &&
+           std::isfinite(kernels_.SumSquares(slot.v));
+  });
 }
 
 void Optimizer::ClearGradients() {

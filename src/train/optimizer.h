@@ -60,6 +60,8 @@ class Optimizer {
   /// One step with the gradients gathered since the last, which are cleared. Returns their norm before clipping.
   /// kInternal when it is not finite: nothing has changed then but the gradients, which are cleared.
   Result<double> Step(double rate);
+  /// Whether all weights and moments are finite: what a checkpoint may hold.
+  bool Finite() const;
   /// Forgets the gradients gathered since the last step.
   void ClearGradients();
 

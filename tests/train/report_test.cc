@@ -116,7 +116,7 @@ TEST(Report, ShowsTheRun) {
            "<dt>Diffusion loss</dt><dd>0.200<small>from 8.00</small></dd>",
            "<dt>Next-token loss</dt><dd>2.00<small>from 2.00</small></dd>",
            "<dt>Accuracy, diffusion</dt><dd>87.5 %<small>2.00 steps per canvas</small></dd>",
-           "<dt>Peak memory</dt><dd>3.0 MiB</dd>",
+           "<dt>Peak memory</dt><dd>3.1 MB</dd>",
            "<dt>Parameters</dt><dd>4.1 M, 65.5 k of them trained</dd>",
            "<h3>Loss, nats</h3>",
            "<h3>Accuracy, all tasks</h3>",

@@ -133,7 +133,8 @@ TEST(TrainerTest, GoingOnFromACheckpointChangesNoBit) {
   {
     Training first(TestBackend::kCpu);
     TakeSteps(*first.trainer, 4);
-    const auto base = *OpenCheckpoint(GoldenRoot() + "/alternating-f32");
+    const CheckpointFiles files = *OpenCheckpoint(GoldenRoot() + "/alternating-f32");
+    const ModelBase base{files, *ReadTexts(files)};
     const auto saved =
         SaveCheckpoint(base, first.loaded.config(), first.trainer->optimizer(), *first.kernels, identity, folder, 2);
     ASSERT_TRUE(saved) << saved.error().message;
@@ -146,11 +147,44 @@ TEST(TrainerTest, GoingOnFromACheckpointChangesNoBit) {
   EXPECT_EQ(second.trainer->steps_taken(), 4);
   ExpectSameBits(TakeSteps(*second.trainer, 6), std::span(expected).subspan(4));
   // Other data, another seed, another batch: refused, and nothing is taken over.
-  for (const RunIdentity& other : {RunIdentity{8, 0, kBatch}, RunIdentity{7, 1, kBatch}, RunIdentity{7, 0, 3}}) {
+  for (const RunIdentity& other : {RunIdentity{8, 0, kBatch}, RunIdentity{7, 1, kBatch}, RunIdentity{7, 0, 3},
+                                   RunIdentity{7, 0, kBatch, "other"}}) {
     EXPECT_FALSE(LoadOptimizer(checkpoint, other, *second.loaded.kernels, second.trainer->optimizer()));
     EXPECT_EQ(second.trainer->steps_taken(), 10);
   }
   std::filesystem::remove_all(folder);
+}
+
+TEST(TrainerTest, AResumedRunMayPruneTheCheckpointItCameFrom) {
+  const std::filesystem::path folder =
+      std::filesystem::path(testing::TempDir()) / fmt::format("dgemma-prune-{}", getpid());
+  std::filesystem::path from = GoldenRoot() + "/alternating-f32";
+  for (int round = 0; round < 3; ++round) {  // each goes on from the one before, which the save removes
+    Training training(TestBackend::kCpu, 2, from.string());
+    const CheckpointFiles files = *OpenCheckpoint(from);
+    const ModelBase base{files, *ReadTexts(files)};
+    if (round > 0) ASSERT_TRUE(LoadOptimizer(from, {}, *training.loaded.kernels, training.trainer->optimizer()));
+    TakeSteps(*training.trainer, 1);
+    const auto saved =
+        SaveCheckpoint(base, training.loaded.config(), training.trainer->optimizer(), *training.kernels, {}, folder, 1);
+    ASSERT_TRUE(saved) << saved.error().message;
+    from = *NewestCheckpoint(folder);
+    EXPECT_EQ(from.filename(), fmt::format("step-{:06}", round + 1));
+    EXPECT_TRUE(std::filesystem::exists(from / "config.json"));
+  }
+  std::filesystem::create_directory(folder / "step-000009.partial-1");
+  RemovePartialCheckpoints(folder);
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1);
+  std::filesystem::remove_all(folder);
+}
+
+TEST(TrainerTest, WeightsThatLeftTheNumbersAreNoticed) {
+  Training training(TestBackend::kCpu);
+  EXPECT_TRUE(training.trainer->optimizer().Finite());
+  TakeSteps(*training.trainer, 1);
+  EXPECT_TRUE(training.trainer->optimizer().Finite());
+  training.trainer->optimizer().slots().front().weight->buffer.Floats()[3] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_FALSE(training.trainer->optimizer().Finite());
 }
 
 TEST(TrainerTest, ACancelledStepChangesNothing) {
