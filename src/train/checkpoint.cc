@@ -128,18 +128,18 @@ Result<void> SaveCheckpoint(const ModelBase& base, const Config& config, const O
                                                        {"seed", fmt::format("{}", identity.seed)},
                                                        {"batch", fmt::format("{}", identity.batch)},
                                                        {"recipe", identity.recipe}};
-  DG_CHECK_OK(SaveNewFolder(
-      run / fmt::format("{}{:06}", kStepPrefix, steps), [&](const std::filesystem::path& place) -> Result<void> {
-        std::vector<TensorToWrite> tensors;
-        for (const Optimizer::Slot& slot : optimizer.slots()) {
-          tensors.push_back(PackedTensor("m." + slot.spec.name, slot.spec, slot.m, kernels));
-          tensors.push_back(PackedTensor("v." + slot.spec.name, slot.spec, slot.v, kernels));
-          if (slot.average.present())
-            tensors.push_back(PackedTensor("average." + slot.spec.name, slot.spec, slot.average, kernels));
-        }
-        DG_CHECK_OK(WriteSafetensors(place / kStateFile, std::move(tensors), metadata));
-        return WriteModel(base, config, optimizer, kernels, SavedWeights::kCurrent, place);
-      }));
+  const FillFolder fill = [&](const std::filesystem::path& place) -> Result<void> {
+    std::vector<TensorToWrite> tensors;
+    for (const Optimizer::Slot& slot : optimizer.slots()) {
+      tensors.push_back(PackedTensor("m." + slot.spec.name, slot.spec, slot.m, kernels));
+      tensors.push_back(PackedTensor("v." + slot.spec.name, slot.spec, slot.v, kernels));
+      if (slot.average.present())
+        tensors.push_back(PackedTensor("average." + slot.spec.name, slot.spec, slot.average, kernels));
+    }
+    DG_CHECK_OK(WriteSafetensors(place / kStateFile, std::move(tensors), metadata));
+    return WriteModel(base, config, optimizer, kernels, SavedWeights::kCurrent, place);
+  };
+  DG_CHECK_OK(SaveNewFolder(run / fmt::format("{}{:06}", kStepPrefix, steps), fill));
   auto all = Checkpoints(run);
   std::error_code ignored;  // an old checkpoint that cannot be removed is no reason to stop
   for (; std::ssize(all) > std::max(keep, 1); all.erase(all.begin()))

@@ -63,6 +63,18 @@ void PrintTo(const RecordedCase& c, std::ostream* out) {
   *out << c.model << "/" << c.recording << " " << Name(c.backend);
 }
 
+std::string BackendName(const testing::TestParamInfo<TestBackend>& info) {
+  switch (info.param) {
+    case TestBackend::kRefF32:
+      return "ref";
+    case TestBackend::kRefBf16:
+      return "ref_bf16";
+    case TestBackend::kCpu:
+      return "cpu";
+  }
+  return "unknown";
+}
+
 std::string CaseName(const testing::TestParamInfo<RecordedCase>& info) {
   std::string name = info.param.model + "_" + info.param.recording + "_" + Name(info.param.backend);
   std::ranges::replace(name, '-', '_');

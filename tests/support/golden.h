@@ -33,6 +33,9 @@ bool HasGolden(const std::string& path);
 enum class TestBackend { kRefF32, kRefBf16, kCpu };
 const char* Name(TestBackend backend);
 
+/// The backend in the name of a test: "ref", "ref_bf16", "cpu".
+std::string BackendName(const testing::TestParamInfo<TestBackend>& info);
+
 /// What tests are repeated for: a checkpoint, one of its folders of recordings, and how dgemma computes.
 struct RecordedCase {
   std::string model;      // folder of the checkpoint

@@ -73,7 +73,7 @@ TEST_P(RecordedGradientsTest, EveryTensorMatches) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, RecordedGradientsTest, testing::Values(TestBackend::kRefF32, TestBackend::kCpu),
-                         [](const auto& info) { return Name(info.param) == std::string("cpu") ? "cpu" : "ref"; });
+                         BackendName);
 
 }  // namespace
 }  // namespace dgemma::test

@@ -101,7 +101,7 @@ TEST_P(TrainingCurveTest, FollowsTransformersForTwentySteps) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, TrainingCurveTest, testing::Values(TestBackend::kRefF32, TestBackend::kCpu),
-                         [](const auto& info) { return Name(info.param) == std::string("cpu") ? "cpu" : "ref"; });
+                         BackendName);
 
 std::vector<StepReport> TakeSteps(Trainer& trainer, int64_t steps) {
   std::vector<StepReport> reports;
@@ -163,7 +163,9 @@ TEST(TrainerTest, AResumedRunMayPruneTheCheckpointItCameFrom) {
     Training training(TestBackend::kCpu, 2, from.string());
     const CheckpointFiles files = *OpenCheckpoint(from);
     const ModelBase base{files, *ReadTexts(files)};
-    if (round > 0) ASSERT_TRUE(LoadOptimizer(from, {}, *training.loaded.kernels, training.trainer->optimizer()));
+    if (round > 0) {
+      ASSERT_TRUE(LoadOptimizer(from, {}, *training.loaded.kernels, training.trainer->optimizer()));
+    }
     TakeSteps(*training.trainer, 1);
     const auto saved =
         SaveCheckpoint(base, training.loaded.config(), training.trainer->optimizer(), *training.kernels, {}, folder, 1);
