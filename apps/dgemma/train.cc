@@ -172,11 +172,11 @@ Result<void> SaveAndEvaluate(Program& program, const TrainArguments& a, Run& run
     std::error_code ignored;
     std::filesystem::remove_all(run.checkpoints(), ignored);
   }
-  DG_CHECK_OK(SaveCheckpoint(run.base, run.loaded.model->config, run.trainer->optimizer(), *run.kernels, run.identity,
-                             run.checkpoints(), a.keep));
+  DG_TRY(const std::filesystem::path saved, SaveCheckpoint(run.base, run.loaded.model->config, run.trainer->optimizer(),
+                                                           *run.kernels, run.identity, run.checkpoints(), a.keep));
   for (const EvaluationSuite& suite : run.suites) {
     if (stop.stop_requested()) break;
-    const auto evaluation = Evaluate(suite, *NewestCheckpoint(run.checkpoints()), taken, a.threads, stop);
+    const auto evaluation = Evaluate(suite, saved, taken, a.threads, stop);
     if (!evaluation && evaluation.error().code == StatusCode::kCancelled)
       break;  // the checkpoint is there; the run ends anyway
     if (!evaluation) return std::unexpected(evaluation.error());
@@ -238,8 +238,7 @@ Result<void> OpenLogs(const TrainArguments& a, const Dataset& data, Run& run) {
   DG_TRY(EventFile events, EventFile::Create(run.folder, first, Now()));
   run.events.emplace(std::move(events));
   run.subject.model = a.new_config.empty() ? a.model : "new: " + a.new_config;
-  for (const TensorSpec& spec : ListTensors(run.loaded.model->config))
-    run.subject.parameters += static_cast<int64_t>(spec.Values());
+  run.subject.parameters = ParameterCount(run.loaded.model->config);
   run.subject.trained_parameters = run.trainer->optimizer().values();
   run.subject.planned_steps = a.options.steps;
   run.subject.dataset = &data.statistics();
@@ -267,8 +266,7 @@ std::string Recipe(const TrainArguments& a) {
 Result<void> CheckNewModel(const std::string& config_text) {
   DG_TRY(const Config config, At("config.json", ParseConfig(config_text)));
   MemoryPlan plan;
-  for (const TensorSpec& spec : ListTensors(config))
-    plan.weights += static_cast<int64_t>(spec.Values() * sizeof(float));
+  plan.weights = ParameterCount(config) * static_cast<int64_t>(sizeof(float));
   return CheckMemory(plan);
 }
 
@@ -299,12 +297,7 @@ Result<void> Train(Program& program, CLI::App& verb, TrainArguments& a) {
   DG_TRY(const Config config, ReadConfig(files));
   DG_CHECK_OK(RequireCanvases(config));
   DG_CHECK_OK(FillOptions(a, config));
-  DG_TRY(const std::string tokenizer_text, files.Text("tokenizer.json"));
-  DG_TRY(const Tokenizer tokenizer, At("tokenizer.json", Tokenizer::FromJson(tokenizer_text)));
-  if (tokenizer.vocab_size() > config.vocab) {
-    return Fail(StatusCode::kInvalidFile, fmt::format("tokenizer.json: has {} ids, the model's vocabulary only {}",
-                                                      tokenizer.vocab_size(), config.vocab));
-  }
+  DG_TRY(const Tokenizer tokenizer, ReadTokenizer(files, config));
   DG_TRY(const ExampleMaker maker, ExampleMaker::Create(tokenizer, a.options.examples));
   a.options.examples = maker.options();  // with the tokenizer's end of text
   DatasetOptions data_options;
@@ -326,20 +319,19 @@ Result<void> Train(Program& program, CLI::App& verb, TrainArguments& a) {
     DG_TRY(EvaluationSuite suite, ReadSuite(path, a.eval_count));
     run.suites.push_back(std::move(suite));
   }
-  run.loaded.kernels = MakeKernels(engine_options, config);
-  std::vector<PlannedWeight> planned = PlanWeights(run.base.files, config, *run.loaded.kernels, float32);
+  std::unique_ptr<Kernels> kernels = MakeKernels(engine_options, config);
+  const std::vector<PlannedWeight> planned = PlanWeights(run.base.files, config, *kernels, float32);
   const TrainLimits limits = LimitsOf(a.options);
-  const int64_t bytes = PlannedWeightBytes(planned) + Trainer::PlannedBytes(config, planned, a.options, all) +
-                        PlannedScratchBytes(engine_options, config, planned, limits.rows, limits.canvases) +
-                        PlannedTrainScratchBytes(engine_options, config, planned, limits.rows);
-  if (program.loudness != Loudness::kQuiet) PrintPlan(program, a, config, planned, data, bytes);
   MemoryPlan plan;
   plan.weights = PlannedWeightBytes(planned);
-  plan.pass = bytes - plan.weights;
+  plan.pass = Trainer::PlannedBytes(config, planned, a.options, all) +
+              PlannedScratchBytes(engine_options, config, planned, limits.rows, limits.canvases) +
+              PlannedTrainScratchBytes(engine_options, config, planned, limits.rows);
+  if (program.loudness != Loudness::kQuiet) PrintPlan(program, a, config, planned, data, plan.Total());
   DG_CHECK_OK(CheckMemory(plan));
   if (a.dry_run) return {};
-  DG_TRY(Weights weights, LoadWeights(run.base.files, config, *run.loaded.kernels, {}, float32));
-  run.loaded.model = std::make_unique<Model>(MakeModel(config, weights, *run.loaded.kernels));
+  DG_TRY(run.loaded, LoadModel(run.base.files, config, std::move(kernels), {}, float32));
+  Weights weights = run.loaded.model->weights;  // the same memory
   run.kernels = MakeTrainKernels(*run.loaded.kernels);
   DG_TRY(run.trainer, Trainer::Create(*run.loaded.model, weights, *run.kernels, data, a.options, all));
   if (resume) {

@@ -37,23 +37,13 @@ Result<GenerationConfig> ReadGenerationConfig(const CheckpointFiles& files, cons
   return At("generation_config.json", ParseGenerationConfig(*text, config.vocab));
 }
 
-Result<Tokenizer> ReadTokenizer(const CheckpointFiles& files, const Config& config) {
-  DG_TRY(const std::string text, files.Text("tokenizer.json"));
-  DG_TRY(Tokenizer tokenizer, At("tokenizer.json", Tokenizer::FromJson(text)));
-  if (tokenizer.vocab_size() > config.vocab) {
-    return Fail(StatusCode::kInvalidFile, fmt::format("tokenizer.json: has ids up to {}, the model's vocabulary is {}",
-                                                      tokenizer.vocab_size() - 1, config.vocab));
-  }
-  return tokenizer;
-}
-
 ModelFacts FactsOf(std::string name, std::span<const PlannedWeight> weights, const Config& config,
                    const Kernels& kernels, int64_t context) {
   ModelFacts facts;
   facts.name = std::move(name);
   facts.dtype = FormatNames(weights);
   facts.backend = kernels.Description();
-  for (const TensorSpec& spec : ListTensors(config)) facts.parameters += static_cast<int64_t>(spec.Values());
+  facts.parameters = ParameterCount(config);
   facts.layers = std::ssize(config.layers);
   facts.width = config.width;
   facts.vocabulary = config.vocab;

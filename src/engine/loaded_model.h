@@ -9,11 +9,15 @@
 #include "dgemma/dgemma.h"
 #include "files/checkpoint_files.h"
 #include "model/forward.h"
+#include "text/tokenizer.h"
 
 namespace dgemma {
 
 /// Parses config.json and compares the tensors with it. Errors name file, field or tensor, and rule.
 Result<Config> ReadConfig(const CheckpointFiles& files);
+
+/// Parses tokenizer.json. kInvalidFile when it has ids that the model's vocabulary has not.
+Result<Tokenizer> ReadTokenizer(const CheckpointFiles& files, const Config& config);
 
 /// The same result; a failure's message begins with the path of the folder or file at hand, which errors of reading have
 /// already.
@@ -37,6 +41,6 @@ Result<LoadedModel> LoadModel(const CheckpointFiles& files, Config config, const
 
 /// The same with a backend that exists already.
 Result<LoadedModel> LoadModel(const CheckpointFiles& files, Config config, std::unique_ptr<Kernels> kernels,
-                              const LoadProgress& progress = {});
+                              const LoadProgress& progress = {}, const FormatChoice& format = ComputeFormat);
 
 }  // namespace dgemma

@@ -131,6 +131,12 @@ uint64_t TensorSpec::Values() const {
 
 std::vector<TensorSpec> ListTensors(const Config& config) { return TensorLister(config).List(); }
 
+int64_t ParameterCount(const Config& config) {
+  int64_t count = 0;
+  for (const TensorSpec& spec : ListTensors(config)) count += static_cast<int64_t>(spec.Values());
+  return count;
+}
+
 bool IsTiedName(std::string_view name) {
   constexpr std::string_view kEncoder = "model.encoder.language_model.";
   if (name == "lm_head.weight" || name.starts_with("lm_head.weight_")) return true;

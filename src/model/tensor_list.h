@@ -36,6 +36,9 @@ struct TensorSpec {
 /// Every tensor of a checkpoint with this configuration, in layer order.
 std::vector<TensorSpec> ListTensors(const Config& config);
 
+/// Values of all of them.
+int64_t ParameterCount(const Config& config);
+
 /// True for names that other exports add and that mean storage already listed (tied copies such as lm_head.weight).
 bool IsTiedName(std::string_view name);
 

@@ -119,9 +119,9 @@ Result<void> SaveModel(const ModelBase& base, const Config& config, const Optimi
   });
 }
 
-Result<void> SaveCheckpoint(const ModelBase& base, const Config& config, const Optimizer& optimizer,
-                            const TrainKernels& kernels, const RunIdentity& identity, const std::filesystem::path& run,
-                            int keep) {
+Result<std::filesystem::path> SaveCheckpoint(const ModelBase& base, const Config& config, const Optimizer& optimizer,
+                                             const TrainKernels& kernels, const RunIdentity& identity,
+                                             const std::filesystem::path& run, int keep) {
   const auto steps = static_cast<uint64_t>(optimizer.steps_taken());
   const std::map<std::string, std::string> metadata = {{"step", fmt::format("{}", steps)},
                                                        {"data", fmt::format("{}", identity.data_fingerprint)},
@@ -139,12 +139,13 @@ Result<void> SaveCheckpoint(const ModelBase& base, const Config& config, const O
     DG_CHECK_OK(WriteSafetensors(place / kStateFile, std::move(tensors), metadata));
     return WriteModel(base, config, optimizer, kernels, SavedWeights::kCurrent, place);
   };
-  DG_CHECK_OK(SaveNewFolder(run / fmt::format("{}{:06}", kStepPrefix, steps), fill));
+  std::filesystem::path folder = run / fmt::format("{}{:06}", kStepPrefix, steps);
+  DG_CHECK_OK(SaveNewFolder(folder, fill));
   auto all = Checkpoints(run);
   std::error_code ignored;  // an old checkpoint that cannot be removed is no reason to stop
   for (; std::ssize(all) > std::max(keep, 1); all.erase(all.begin()))
     std::filesystem::remove_all(all.front().second, ignored);
-  return {};
+  return folder;
 }
 
 void RemovePartialCheckpoints(const std::filesystem::path& run) {

@@ -17,7 +17,6 @@ struct RunIdentity {
   uint64_t seed = 0;
   int64_t batch = 0;
   std::string recipe{};  ///< everything else that a step depends on, as a text
-  bool operator==(const RunIdentity&) const = default;
 };
 
 /// What a run's folders hold beside the trained weights: the tensors that are not trained, and the texts, which are in memory because
@@ -36,10 +35,10 @@ Result<void> SaveModel(const ModelBase& base, const Config& config, const Optimi
                        const TrainKernels& kernels, SavedWeights which, const std::filesystem::path& folder);
 
 /// Writes `run`/step-N with N = optimizer.steps_taken: SaveModel's files and training.safetensors with moments, average and identity.
-/// Then removes all but the newest `keep` such folders.
-Result<void> SaveCheckpoint(const ModelBase& base, const Config& config, const Optimizer& optimizer,
-                            const TrainKernels& kernels, const RunIdentity& identity, const std::filesystem::path& run,
-                            int keep);
+/// Then removes all but the newest `keep` such folders. Returns the folder.
+Result<std::filesystem::path> SaveCheckpoint(const ModelBase& base, const Config& config, const Optimizer& optimizer,
+                                             const TrainKernels& kernels, const RunIdentity& identity,
+                                             const std::filesystem::path& run, int keep);
 
 /// The newest complete checkpoint folder of a run; none where there is none. Folders that a killed run left half written have other names.
 std::optional<std::filesystem::path> NewestCheckpoint(const std::filesystem::path& run);

@@ -34,6 +34,12 @@ OrFault<void> CheckDigits(std::string_view digits, const char* field, char lowes
   return {};
 }
 
+OrFault<SudokuBoard> BoardOf(std::string_view digits) {
+  const auto board = ReadSudokuBoard(digits);
+  if (!board) return Bad(board.error().message);
+  return *board;
+}
+
 OrFault<void> CheckSolution(std::string_view puzzle, std::string_view solution, int side) {
   const int box_width = side == 4 ? 2 : 3, box_height = side / box_width;
   uint32_t rows[9] = {}, columns[9] = {}, boxes[9] = {};  // bit d: digit d has been seen
@@ -74,25 +80,17 @@ OrFault<Record> ReadPuzzleRecord(std::string_view line) {
   DG_CHECK_OK(CheckDigits(puzzle, "puzzle", '0', side));
   DG_CHECK_OK(CheckDigits(solution, "solution", '1', side));
   DG_CHECK_OK(CheckSolution(puzzle, solution, side));
+  DG_TRY(const SudokuBoard board, BoardOf(puzzle));
+  DG_TRY(const SudokuBoard solved, BoardOf(solution));
   Record record{.form = Record::Form::kPair, .messages = {}, .tools = {}, .task = fmt::format("sudoku {0}x{0}", side)};
-  record.messages.push_back({.role = Role::kUser, .content = PuzzlePrompt(puzzle, side)});
-  record.messages.push_back({.role = Role::kAssistant, .content = GridRows(solution, side)});
+  record.messages.push_back({.role = Role::kUser, .content = PuzzlePrompt(board)});
+  record.messages.push_back({.role = Role::kAssistant, .content = solved.Text('0', '\n')});
   return record;
 }
 
-std::string PuzzlePrompt(std::string_view puzzle, int side) {
+std::string PuzzlePrompt(const SudokuBoard& puzzle) {
   return fmt::format("Solve this Sudoku puzzle. 0 marks an empty cell. Reply with the completed {0}x{0} grid.\n{1}",
-                     side, GridRows(puzzle, side));
-}
-
-std::string GridRows(std::string_view digits, int side) {
-  const auto length = static_cast<size_t>(side);
-  std::string rows;
-  for (size_t begin = 0; begin < digits.size(); begin += length) {
-    rows += begin == 0 ? "" : "\n";
-    rows += digits.substr(begin, length);
-  }
-  return rows;
+                     puzzle.side, puzzle.Text('0', '\n'));
 }
 
 }  // namespace dgemma

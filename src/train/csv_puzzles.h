@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "train/examples.h"
+#include "train/sudoku.h"
 
 namespace dgemma {
 
@@ -17,10 +18,7 @@ Result<void> CheckPuzzleHeader(std::string_view line);
 /// Task: "sudoku 9x9" and so on. Fault: kBadPuzzle.
 OrFault<Record> ReadPuzzleRecord(std::string_view line);
 
-/// The prompt for a puzzle of side * side digits. One line of words, then the rows.
-std::string PuzzlePrompt(std::string_view puzzle, int side);
-
-/// side lines of `side` digits, without a newline at the end.
-std::string GridRows(std::string_view digits, int side);
+/// The prompt for a puzzle: one line of words, then the rows in lines, 0 where empty.
+std::string PuzzlePrompt(const SudokuBoard& puzzle);
 
 }  // namespace dgemma

@@ -1,6 +1,7 @@
 // Tasks on Sudoku. 4 x 4 and 6 x 6: "sudoku " and the rows with a space between them, '.' where empty, as the verb
 // `sudoku` writes it. 9 x 9: an instruction and nine lines, 0 where empty. Answers are the rows in lines, one digit a
 // token.
+#include "train/csv_puzzles.h"
 #include "train/sudoku.h"
 #include "train/tasks_draft.h"
 
@@ -23,9 +24,7 @@ TaskDraft DrawSudoku9(TaskRandom& random) { return Draw(9, random); }
 void FinishSudoku(TaskRandom& random, TaskDraft& draft) {
   const SudokuBoard solution = *ReadSudokuBoard(draft.answer);
   if (solution.side == 9) {
-    const SudokuBoard puzzle = RandomSudokuPuzzle(solution, random.Between(36, 46), random);
-    draft.prompt = "Solve this Sudoku puzzle. 0 marks an empty cell. Reply with the completed 9x9 grid.\n" +
-                   puzzle.Text('0', '\n');
+    draft.prompt = PuzzlePrompt(RandomSudokuPuzzle(solution, random.Between(36, 46), random));
     return;
   }
   const int givens = solution.side == 4 ? random.Between(6, 13) : random.Between(14, 26);
