@@ -45,7 +45,7 @@ struct TrainArguments {
   std::string config_file;
   std::string schedule = "cosine";
   std::string canvases = "one";
-  std::string next_token = "text";
+  std::string next_token = "text", fill = "both";
   TrainOptions options;
   std::vector<std::string> eval;
   int64_t eval_count = 100;
@@ -53,7 +53,7 @@ struct TrainArguments {
   int64_t log_every = 10;
   int keep = 3;
   int threads = 0;
-  bool no_shuffle = false, no_fill = false, strict = false;
+  bool no_shuffle = false, strict = false;
   bool resume = false, force = false, dry_run = false;
 };
 
@@ -91,7 +91,9 @@ Result<void> FillOptions(TrainArguments& a, const Config& config) {
                                              : ScheduleKind::kCosine;
   o.targets.canvases = a.canvases == "all" ? CanvasesTrained::kAll : CanvasesTrained::kOne;
   o.targets.next_token = a.next_token == "answers" ? NextTokenTargets::kAnswers : NextTokenTargets::kText;
-  o.targets.fill = a.no_fill ? FillTargets::kNo : FillTargets::kYes;
+  o.targets.fill = a.fill == "none"     ? FillTargets::kNone
+                   : a.fill == "canvas" ? FillTargets::kCanvas
+                                        : FillTargets::kBoth;
   o.order = a.no_shuffle ? Order::kAsGiven : Order::kShuffled;
   o.examples.canvas = config.canvas;
   o.noise.vocab = config.vocab;
@@ -259,7 +261,7 @@ std::string Recipe(const TrainArguments& a) {
       o.schedule.peak, o.schedule.end, a.schedule, o.schedule.warmup, o.optimizer.beta1, o.optimizer.beta2,
       o.optimizer.eps, o.optimizer.decay, o.optimizer.clip, o.optimizer.average, o.objective.diffusion_weight,
       o.objective.next_token_weight, o.objective.feedback_passes, o.noise.t_min, o.noise.t_max, o.noise.self_condition,
-      a.canvases, a.next_token, a.no_fill, a.no_shuffle, o.examples.max_tokens, o.pass_rows);
+      a.canvases, a.next_token, a.fill, a.no_shuffle, o.examples.max_tokens, o.pass_rows);
 }
 
 /// kResourceExhausted when these float32 weights alone are more than there is.
@@ -418,7 +420,10 @@ void AddFlags(CLI::App& verb, TrainArguments& a) {
       ->check(CLI::IsMember({"text", "answers"}))
       ->capture_default_str()
       ->type_name("WHAT");
-  verb.add_flag("--no-fill", a.no_fill, "no loss on the fill behind an answer");
+  verb.add_option("--fill", a.fill, "losses that cover the fill behind an answer; `canvas` is faster")
+      ->check(CLI::IsMember({"both", "canvas", "none"}))
+      ->capture_default_str()
+      ->type_name("WHICH");
   verb.add_flag("--no-shuffle", a.no_shuffle, "take examples in the order of the files");
   verb.add_flag("--strict", a.strict, "the first faulty line ends the run before it starts");
   verb.add_option("-s,--seed", o.seed, "of order, noise and new weights")

@@ -99,7 +99,8 @@ struct TrainCanvas {
 /// One example with the noise of one step. Loss of the diffusion part: mean over the canvas rows whose target is not
 /// -1; of the next-token part: mean over the clean rows whose next_token is not -1.
 struct TrainExample {
-  std::vector<int32_t> clean;  ///< [N] the text, then the fill of the last canvas; read causally by the encoder role
+  std::vector<int32_t> clean;  ///< [N] the text, then the fill of the last canvas, without rows that nothing reads;
+                               ///< read causally by the encoder role
   std::vector<int32_t> next_token;    ///< [N] what row i of the encoder has to predict, clean[i + 1]; -1: no loss here
   std::vector<AnswerSpan> answers;    ///< as in Example, without fill
   std::vector<TrainCanvas> canvases;  ///< one, or all of the example, ascending in pos

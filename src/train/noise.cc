@@ -48,6 +48,15 @@ std::vector<int32_t> NextTokens(std::span<const int32_t> clean, std::span<const 
   return next;  // behind the last answer is only its fill
 }
 
+/// Drops the clean rows at the end that nothing reads; one always stays, since no answer starts a sequence.
+void DropUnreadRows(TrainExample& example) {
+  size_t rows = example.clean.size();
+  const auto seen = static_cast<size_t>(example.canvases.back().pos);
+  while (rows > std::max<size_t>(seen, 1) && example.next_token[rows - 1] == -1) --rows;
+  example.clean.resize(rows);
+  example.next_token.resize(rows);
+}
+
 }  // namespace
 
 Result<void> CheckNoiseOptions(const NoiseOptions& options) {
@@ -102,6 +111,8 @@ TrainExample MakeTrainExample(const Example& example, const ExampleOptions& shap
   made.clean = example.tokens;
   made.clean.resize(static_cast<size_t>(places.back().pos + rows), shape.end_of_text);
   made.next_token = NextTokens(made.clean, made.answers, targets.next_token);
+  if (targets.fill != FillTargets::kBoth)
+    std::fill(made.next_token.begin() + std::ssize(example.tokens) - 1, made.next_token.end(), -1);
 
   const auto count = std::ssize(places);
   const bool one = targets.canvases == CanvasesTrained::kOne;
@@ -113,10 +124,11 @@ TrainExample MakeTrainExample(const Example& example, const ExampleOptions& shap
       const bool is_fill = at.pos + row >= at.answer.end;
       const int32_t clean = is_fill ? shape.end_of_text : example.tokens[static_cast<size_t>(at.pos + row)];
       canvas.noisy.push_back(noise.Corrupt(place, {number, row, rows}, clean, made.noise_level));
-      canvas.target.push_back(is_fill && targets.fill == FillTargets::kNo ? -1 : clean);
+      canvas.target.push_back(is_fill && targets.fill == FillTargets::kNone ? -1 : clean);
     }
     made.canvases.push_back(std::move(canvas));
   }
+  DropUnreadRows(made);
   return made;
 }
 

@@ -27,16 +27,16 @@ struct CanvasRow {
 /// Which canvases of an example a step trains on: one, chosen uniformly, or all in one pass.
 enum class CanvasesTrained : uint8_t { kOne, kAll };
 
-/// Whether the positions behind an answer's end, filled with the end-of-text id, are targets of the diffusion part.
-enum class FillTargets : uint8_t { kYes, kNo };
+/// Which losses have the end-of-text ids behind an answer's end as targets.
+enum class FillTargets : uint8_t { kBoth, kCanvas, kNone };
 
-/// What the next-token part learns: the whole text with the last fill, or the answers with the last fill.
+/// What the next-token part learns: the whole text, or the answers; with the last fill if FillTargets says so.
 enum class NextTokenTargets : uint8_t { kText, kAnswers };
 
 /// What of an example is trained on.
 struct TargetOptions {
   CanvasesTrained canvases = CanvasesTrained::kOne;
-  FillTargets fill = FillTargets::kYes;
+  FillTargets fill = FillTargets::kBoth;
   NextTokenTargets next_token = NextTokenTargets::kText;
 };
 
@@ -112,7 +112,8 @@ class RecordedTrainNoise final : public TrainNoise {
 
 /// The example as one step sees it. Canvas k of an answer [b, e) stands at b + k * C and holds the answer's tokens from
 /// there, then end-of-text ids up to C. The clean text gets the fill of the last answer only: behind an earlier one
-/// comes the next turn.
+/// comes the next turn. Clean rows that no canvas sees and that have no target, nor any row behind them, are left out:
+/// the encoder is causal, so nothing depends on them.
 TrainExample MakeTrainExample(const Example& example, const ExampleOptions& shape, const TargetOptions& targets,
                               const TrainNoise& noise, DrawPlace place);
 

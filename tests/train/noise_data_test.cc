@@ -58,7 +58,7 @@ TEST(TrainExamples, LastCanvasIsFilledAndCanvasesAfterItDoNotExist) {
 
 TEST(TrainExamples, AnAnswerOfWholeCanvasesHasNoFill) {
   const TrainExample made = MakeTrainExample(Counting({{3, 7}}), kShape, {}, StillNoise(0), {});
-  EXPECT_EQ(made.clean.size(), 7u);
+  EXPECT_EQ(made.clean.size(), 6u);
   ASSERT_EQ(made.canvases.size(), 1u);
   EXPECT_EQ(made.canvases[0].target, (std::vector<int32_t>{103, 104, 105, 106}));
 }
@@ -72,7 +72,7 @@ TEST(TrainExamples, EveryAnswerStartsItsOwnCanvasesAndLaterTurnsSeeItClean) {
   EXPECT_EQ(made.canvases[1].target, (std::vector<int32_t>{106, 9, 9, 9})) << "not the turn that follows";
   EXPECT_EQ(made.canvases[2].pos, 9);
   EXPECT_EQ(made.canvases[2].target, (std::vector<int32_t>{109, 9, 9, 9}));
-  EXPECT_EQ(made.clean, (std::vector<int32_t>{100, 101, 102, 103, 104, 105, 106, 107, 108, 109, 9, 9, 9}));
+  EXPECT_EQ(made.clean, (std::vector<int32_t>{100, 101, 102, 103, 104, 105, 106, 107, 108, 109, 9, 9}));
   for (int64_t canvas = 0; canvas < 3; ++canvas) {
     const TrainExample one = MakeTrainExample(example, kShape, {}, StillNoise(canvas), {});
     ASSERT_EQ(one.canvases.size(), 1u);
@@ -83,14 +83,14 @@ TEST(TrainExamples, EveryAnswerStartsItsOwnCanvasesAndLaterTurnsSeeItClean) {
 
 TEST(TrainExamples, FillAndTextCanBeLeftOutOfTheLosses) {
   const TargetOptions targets{
-      .canvases = CanvasesTrained::kAll, .fill = FillTargets::kNo, .next_token = NextTokenTargets::kAnswers};
+      .canvases = CanvasesTrained::kAll, .fill = FillTargets::kNone, .next_token = NextTokenTargets::kAnswers};
   const TrainExample made = MakeTrainExample(Counting({{2, 4}, {6, 7}}), kShape, targets, StillNoise(0), {});
   EXPECT_EQ(made.canvases[0].target, (std::vector<int32_t>{102, 103, -1, -1}));
   EXPECT_EQ(made.canvases[0].noisy, (std::vector<int32_t>{102, 103, 9, 9}));
-  // Row 1 predicts the first answer's first token, row 5 the second's; row 6 and later the fill.
-  EXPECT_EQ(made.next_token, (std::vector<int32_t>{-1, 102, 103, -1, -1, 106, 9, 9, 9, -1}));
+  // Row 1 predicts the first answer's first token, row 5 the second's; rows behind it would predict the fill.
+  EXPECT_EQ(made.next_token, (std::vector<int32_t>{-1, 102, 103, -1, -1, 106}));
   const TrainExample at_start = MakeTrainExample(Counting({{0, 4}}), kShape, targets, StillNoise(0), {});
-  EXPECT_EQ(at_start.next_token, (std::vector<int32_t>{101, 102, 103, -1}));
+  EXPECT_EQ(at_start.next_token, (std::vector<int32_t>{101, 102, 103}));
 }
 
 /// An example of `canvases` whole canvases of 256 behind one token.
