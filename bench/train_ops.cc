@@ -87,13 +87,13 @@ class Timer {
     const Weight w = Weights(1, kWidth, kWidth), dw = Gradient(w);
     const Matrix x = Rows(rows_, kWidth), dout = Rows(rows_, kWidth), dx = Rows(rows_, kWidth);
     const double once = Work(rows_, kWidth, kWidth);
-    Time(fmt::format("linear forward {}x{}x{}", rows_, kWidth, kWidth), once, [&] { kernels_->Linear(x, w, dx); });
-    Time("linear backward, rows", once, [&] { train_->LinearBackward(x, w, dout, {}, dx); });
-    Time("linear backward, weights", once, [&] { train_->LinearBackward(x, w, dout, dw, {}); });
-    Time("linear backward", 2 * once, [&] { train_->LinearBackward(x, w, dout, dw, dx); });
+    Time(fmt::format("linear forward {}x{}x{}", rows_, kWidth, kWidth), once, [&] { kernels_->Linear(x, {}, w, dx); });
+    Time("linear backward, rows", once, [&] { train_->LinearBackward(x, {}, w, dout, {}, dx); });
+    Time("linear backward, weights", once, [&] { train_->LinearBackward(x, {}, w, dout, dw, {}); });
+    Time("linear backward", 2 * once, [&] { train_->LinearBackward(x, {}, w, dout, dw, dx); });
     Time("linear forward and backward", 3 * once, [&] {
-      kernels_->Linear(x, w, dx);
-      train_->LinearBackward(x, w, dout, dw, dx);
+      kernels_->Linear(x, {}, w, dx);
+      train_->LinearBackward(x, {}, w, dout, dw, dx);
     });
   }
 
@@ -104,7 +104,7 @@ class Timer {
     const Matrix x = Rows(rows_, kWidth), dout = Rows(rows_, kWidth), dx = Rows(rows_, kWidth);
     const double once = Work(rows_, kWidth, kHidden);
     Time(fmt::format("gated mlp backward {}", kHidden), 8 * once,
-         [&] { train_->GatedMlpBackward(x, w, dout, dw, dx); });
+         [&] { train_->GatedMlpBackward(x, {}, w, dout, dw, dx); });
   }
 
   void TimeExperts() {
@@ -119,10 +119,11 @@ class Timer {
     std::vector<float> droute(routes.weight.size());
     const double once = Work(rows_ * kActive, kWidth, kHidden);
     Time(fmt::format("experts forward {}, top {}, {} wide", kExperts, kActive, kHidden), 3 * once,
-         [&] { kernels_->Experts(x, w, routes, dx); });
+         [&] { kernels_->Experts(x, {}, w, routes, dx); });
     Time(fmt::format("experts backward {}, top {}, {} wide", kExperts, kActive, kHidden), 8 * once,
-         [&] { train_->ExpertsBackward(x, w, routes, dout, dw, droute, dx); });
-    Time("experts backward, frozen", 5 * once, [&] { train_->ExpertsBackward(x, w, routes, dout, {}, droute, dx); });
+         [&] { train_->ExpertsBackward(x, {}, w, routes, dout, dw, droute, dx); });
+    Time("experts backward, frozen", 5 * once,
+         [&] { train_->ExpertsBackward(x, {}, w, routes, dout, {}, droute, dx); });
   }
 
   void TimeAttention() {

@@ -126,7 +126,8 @@ class OpTimer {
     const Weight w = Matrices(c_.width, in);
     for (const int64_t rows : {int64_t{1}, int64_t{4}, int64_t{32}, rows_}) {
       const Matrix x = Rows(rows, in), y = Rows(rows, c_.width);
-      Time(fmt::format("linear {}x{}x{}", rows, c_.width, in), Product(w, rows), [&] { kernels_->Linear(x, w, y); });
+      Time(fmt::format("linear {}x{}x{}", rows, c_.width, in), Product(w, rows),
+           [&] { kernels_->Linear(x, {}, w, y); });
     }
     storage_.clear();
   }
@@ -160,7 +161,7 @@ class OpTimer {
     for (int64_t row = 0; row < rows_; ++row) targets.push_back({span.local, row});
     Operations projections = Product(w.q, rows_);
     for (const Weight* weight : {&w.k, &w.v}) projections += Product(*weight, rows_);
-    Time("project qkv " + kind, projections, [&] { kernels_->ProjectQkv(a, w, shape, rotary, targets, q); });
+    Time("project qkv " + kind, projections, [&] { kernels_->ProjectQkv(a, {}, w, shape, rotary, targets, q); });
     const auto pairs = static_cast<double>(rows_ * q_width);  // of a row and a query element
     const auto keys = static_cast<double>((window > 0 ? std::min(cached, window - 1) : cached) + rows_);
     Time(fmt::format("attend canvas {}, {} cached", kind, cached), {0, 4 * pairs * keys},
@@ -179,10 +180,10 @@ class OpTimer {
     const MlpWeights mlp{Matrices(c_.hidden, c_.width), Matrices(c_.hidden, c_.width), Matrices(c_.width, c_.hidden)};
     Operations operations;
     for (const Weight* weight : {&mlp.gate, &mlp.up, &mlp.down}) operations += Product(*weight, rows_);
-    Time(fmt::format("gated mlp {}", c_.hidden), operations, [&] { kernels_->GatedMlp(x, mlp, y); });
+    Time(fmt::format("gated mlp {}", c_.hidden), operations, [&] { kernels_->GatedMlp(x, {}, mlp, y); });
     const RouterWeights router{Vector(c_.width), Weights(kFloat32Weights, 1, c_.experts, c_.width), Vector(c_.experts)};
     Routes routes;
-    Time("route", Product(router.proj, rows_), [&] { kernels_->Route(x, router, c_.active_experts, routes); });
+    Time("route", Product(router.proj, rows_), [&] { kernels_->Route(x, {}, router, c_.active_experts, routes); });
     storage_.clear();
   }
 
@@ -201,7 +202,7 @@ class OpTimer {
                                 Weights(ops_.experts, c_.experts, c_.width, c_.expert_hidden)};
     Operations operations = Product(experts.gate_up, rows_ * c_.active_experts);
     operations += Product(experts.down, rows_ * c_.active_experts);
-    Time(name, operations, [&] { kernels_->Experts(x, experts, routes, y); });
+    Time(name, operations, [&] { kernels_->Experts(x, {}, experts, routes, y); });
     storage_.clear();
   }
 

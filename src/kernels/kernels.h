@@ -8,6 +8,10 @@
 // x . w depends on the format of w. float32: as it stands. bfloat16: every value of x is rounded to bfloat16 once, to nearest, ties
 // to even; products are exact then, sums float32. Groups: x as int8 codes with one scale a row (tensor/groups.h). So in every
 // operation and on every processor; soft embeddings are no product of activations, their probabilities stay float32.
+// Where a weight has deltas (Weight::low_rank), x . w is x W^T + (scale . mask . (x down^T)) up^T: the second term is float32 and reads
+// x as it is, unrounded, whatever the format of W; both are added before the result is rounded. mask is 0 for the columns of the role
+// that the row has not: roles[r] is that of row r. `roles` [R] is read only where a weight of the operation has deltas, and may be
+// empty only where none has. Matrix e of E matrices has matrix e of down and of up. Tables of the vocabulary and vectors have no deltas.
 // Every result depends on its own row only: neighbours, chunking and the number of threads never change a bit of it.
 #pragma once
 
@@ -27,6 +31,10 @@ namespace dgemma {
 inline constexpr int64_t kKeyPanel = 16;
 /// Slots of a KvStore are a multiple of this, so that a block of keys never wraps around the ring.
 inline constexpr int64_t kKeyBlock = 64;
+
+/// Which of the tied layers a row runs through: the encoder's (prompt, commit, autoregressive step) or the decoder's (canvas). The
+/// weights are the same; adapters may change them for one role only.
+enum class RowRole : uint8_t { kEncoder, kDecoder };
 
 /// Keys and values of one layer for one sequence (its cache) or of one canvas (scratch): a ring of S slots.
 ///   k [K, S/16, Q, 16]: after k_norm and rotary; 16 consecutive slots interleaved, the order the score product reads
@@ -169,7 +177,7 @@ class Kernels {
   virtual void RmsNorm(Matrix x, const Weight& weight, Matrix out) = 0;
 
   /// out[r] = bf(x[r] . w^T): x [R, in], w [out, in], out [R, out]; must not alias. Float32 accumulation.
-  virtual void Linear(Matrix x, const Weight& w, Matrix out) = 0;
+  virtual void Linear(Matrix x, std::span<const RowRole> roles, const Weight& w, Matrix out) = 0;
 
   /// sum[r] = RmsNorm(bf(sum[r] + x[r])) without weight, in place in `sum`. The post_norm of DiffusionGemmaSelfConditioning.
   virtual void AddRmsNorm(Matrix x, Matrix sum) = 0;
@@ -180,23 +188,25 @@ class Kernels {
   /// Attention inputs of one layer. a [R, D] (normed); q [R, H*Q] gets rotary(norm(a Wq)); K and V go to target[r]:
   /// K = rotary(norm(a Wk)), V = weightless norm of (a Wv, or of a Wk where v is absent).
   /// rotary: out[i] = bf(bf(x[i] c[i]) + bf(-x[i+Q/2] s[i])), out[i+Q/2] = bf(bf(x[i+Q/2] c[i]) + bf(x[i] s[i])).
-  virtual void ProjectQkv(Matrix a, const QkvWeights& w, const QkvShape& shape, const Rotary& rotary,
-                          std::span<const KvTarget> target, Matrix q) = 0;
+  virtual void ProjectQkv(Matrix a, std::span<const RowRole> roles, const QkvWeights& w, const QkvShape& shape,
+                          const Rotary& rotary, std::span<const KvTarget> target, Matrix q) = 0;
 
   /// out[r] = softmax over visible keys of (q . k) times v, scale 1, query head h uses key/value head h / (H/K).
   /// bfloat16 mode as eager attention: scores bf, softmax in f32, probabilities bf, product bf. q, out [R, H*Q]; must not alias.
   virtual void Attend(std::span<const AttentionSpan> spans, const QkvShape& shape, Matrix q, Matrix out) = 0;
 
   /// out = bf(bf(bf(gelu(x Wg)) * bf(x Wu)) Wd), gelu in its tanh form. x [R, D], out [R, D]; must not alias. DiffusionGemmaText4MLP.
-  virtual void GatedMlp(Matrix x, const MlpWeights& w, Matrix out) = 0;
+  virtual void GatedMlp(Matrix x, std::span<const RowRole> roles, const MlpWeights& w, Matrix out) = 0;
 
   /// Chooses `active` experts a row: z = bf(bf(bf(RmsNorm(h) scale) D^-1/2) Wp), p = softmax_f32(z), the largest p normalised to
   /// sum 1, times per_expert_scale. h [R, D] is the residual, not the experts' normed input. DiffusionGemmaTextRouter.
-  virtual void Route(Matrix h, const RouterWeights& w, int64_t active, Routes& routes) = 0;
+  virtual void Route(Matrix h, std::span<const RowRole> roles, const RouterWeights& w, int64_t active,
+                     Routes& routes) = 0;
 
   /// out[r] = sum over the row's experts e of weight * Down_e(bf(bf(gelu(g)) u)), (g, u) = x GateUp_e^T. x, out [R, D]; must not alias.
   /// Sum in float32 in the order of the routes; bfloat16 mode as Transformers' eager experts: ascending expert, every product and sum bf.
-  virtual void Experts(Matrix x, const ExpertWeights& w, const Routes& routes, Matrix out) = 0;
+  virtual void Experts(Matrix x, std::span<const RowRole> roles, const ExpertWeights& w, const Routes& routes,
+                       Matrix out) = 0;
 
   /// h[r] = bf(bf(h[r] + RmsNorm(bf(RmsNorm(dense[r]) + RmsNorm(experts[r])))) * scalar[r]), in place in h. All [R, D], scalar [R] on the host.
   virtual void JoinBranches(Matrix dense, Matrix experts, const BranchNorms& norms, std::span<const float> scalar,

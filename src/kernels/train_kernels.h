@@ -4,6 +4,10 @@
 // Letters as in kernels.h. dX is the derivative of the loss by X. A gradient of weights is a Weight of the same shape in the same
 // packed layout as the weights themselves, in float32, and is always added to; where it is absent (not present()) the weights are
 // frozen and nothing is written. Frozen weights may have any format; weights that are trained are float32.
+// Deltas (Weight::low_rank): with u = scale . mask . (x down^T) and du = scale . mask . (dout up), of y = x W^T + u up^T:
+//   dup += dout^T u,   ddown += du^T x,   dx = dout W + du down.
+// The gradients of a weight's up and down are those of its gradient's low_rank, of which nothing else counts; each of W, up and down
+// may be frozen on its own. They are float32 weights like others: MakeGradient(weight.low_rank->up) makes one.
 // Gradients of rows are overwritten unless "added to" is said; a Matrix without data is not wanted.
 // Results do not depend on the number of threads: sums over rows run in ascending order.
 #pragma once
@@ -61,13 +65,15 @@ class TrainKernels {
   virtual void RmsNormBackward(Matrix x, const Weight& weight, Matrix dout, const Weight& dweight, Matrix dx) = 0;
 
   /// Of out = x w^T: dw += dout^T x, dx = dout w. x, dx [R, in], dout [R, out].
-  virtual void LinearBackward(Matrix x, const Weight& w, Matrix dout, const Weight& dw, Matrix dx) = 0;
+  virtual void LinearBackward(Matrix x, std::span<const RowRole> roles, const Weight& w, Matrix dout, const Weight& dw,
+                              Matrix dx) = 0;
 
   /// Of ProjectQkv. dq [R, H*Q] is overwritten with scratch; dtarget[r] is where Attend's gradients of row r's K and V lie, in
   /// stores laid out as the forward ones. Raw projections are computed again from `a`. da [R, D].
   /// On layers without v the gradient of V is added to that of the raw K.
-  virtual void ProjectQkvBackward(Matrix a, const QkvWeights& w, const QkvShape& shape, const Rotary& rotary,
-                                  std::span<const KvTarget> dtarget, Matrix dq, const QkvWeights& dw, Matrix da) = 0;
+  virtual void ProjectQkvBackward(Matrix a, std::span<const RowRole> roles, const QkvWeights& w, const QkvShape& shape,
+                                  const Rotary& rotary, std::span<const KvTarget> dtarget, Matrix dq,
+                                  const QkvWeights& dw, Matrix da) = 0;
 
   /// Of Attend. dspans[i] has the stores that take the gradients of spans[i]'s keys and values (fields `cache` and `local`; added
   /// to); everything else is as in spans[i]. With P the probabilities, d_r = dout[r] . out[r]:
@@ -77,17 +83,18 @@ class TrainKernels {
                               const QkvShape& shape, Matrix q, Matrix out, Matrix dout, Matrix dq) = 0;
 
   /// Of GatedMlp; hidden values are computed again from x. x, dout, dx [R, D].
-  virtual void GatedMlpBackward(Matrix x, const MlpWeights& w, Matrix dout, const MlpWeights& dw, Matrix dx) = 0;
+  virtual void GatedMlpBackward(Matrix x, std::span<const RowRole> roles, const MlpWeights& w, Matrix dout,
+                                const MlpWeights& dw, Matrix dx) = 0;
 
   /// Of the weights that Route chose (the choice itself has no gradient): dweight [R, A] in the order of routes. h, dh [R, D]; dh is
   /// added to.
-  virtual void RouteBackward(Matrix h, const RouterWeights& w, const Routes& routes, std::span<const float> dweight,
-                             const RouterWeights& dw, Matrix dh) = 0;
+  virtual void RouteBackward(Matrix h, std::span<const RowRole> roles, const RouterWeights& w, const Routes& routes,
+                             std::span<const float> dweight, const RouterWeights& dw, Matrix dh) = 0;
 
   /// Of Experts; hidden values are computed again from x. Fills droute [R, A] with the gradients of the routes' weights. x, dout, dx
   /// [R, D].
-  virtual void ExpertsBackward(Matrix x, const ExpertWeights& w, const Routes& routes, Matrix dout,
-                               const ExpertWeights& dw, std::span<float> droute, Matrix dx) = 0;
+  virtual void ExpertsBackward(Matrix x, std::span<const RowRole> roles, const ExpertWeights& w, const Routes& routes,
+                               Matrix dout, const ExpertWeights& dw, std::span<float> droute, Matrix dx) = 0;
 
   /// Of JoinBranches, h' = (h + N(N1(dense) + N2(experts))) scalar: dh comes in as dh' and is overwritten with dh. All [R, D].
   virtual void JoinBranchesBackward(Matrix dense, Matrix experts, const BranchNorms& norms,

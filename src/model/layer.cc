@@ -48,7 +48,8 @@ void EmbedInputs(const Model& model, const Pass& pass, const PassBuffers& b) {
     if (!segment.causal() && segment.soft.data != nullptr) {
       const Matrix normed = b.normed.Rows(row, segment.rows()), signal = b.branch.Rows(row, segment.rows());
       NormSoftRows(model, segment, normed);
-      model.kernels.GatedMlp(normed, w.self_conditioning, signal);
+      const std::vector<RowRole> roles(segment.tokens.size(), RowRole::kDecoder);
+      model.kernels.GatedMlp(normed, roles, w.self_conditioning, signal);
       model.kernels.AddRmsNorm(signal, x);
     } else if (!segment.causal()) {
       model.kernels.RmsNorm(x, Weight{}, x);  // the signal of the first step is exactly zero
@@ -82,6 +83,7 @@ LayerPlan PlanLayer(const Model& model, const Activations& activations, const Pa
       plan.targets.push_back(segment.causal() ? KvTarget{span.cache, (segment.pos + r) % span.cache.slots}
                                               : KvTarget{span.local, segment.Place(r)});
       plan.scalars.push_back(segment.causal() ? w.encoder_scalar : w.decoder_scalar);
+      plan.roles.push_back(segment.causal() ? RowRole::kEncoder : RowRole::kDecoder);
     }
     plan.spans.push_back(span);
     row += segment.rows();
@@ -99,20 +101,20 @@ void RunBranches(const Model& model, size_t layer, const LayerPlan& plan, const 
 
   k.RmsNorm(b.x, w.input_norm, b.attention_in);
   observe("attn_in", b.attention_in);
-  k.ProjectQkv(b.attention_in, w.qkv, plan.shape, b.rotary, plan.targets, b.q);  // K/V are written here
+  k.ProjectQkv(b.attention_in, plan.roles, w.qkv, plan.shape, b.rotary, plan.targets, b.q);  // K/V are written here
   if (keys_only) return;
   k.Attend(plan.spans, plan.shape, b.q, b.attended);
-  k.Linear(b.attended, w.attention_out, b.attention_out);
+  k.Linear(b.attended, plan.roles, w.attention_out, b.attention_out);
   observe("attn_out", b.attention_out);
   k.NormAdd(b.attention_out, w.post_attention_norm, b.x);
   observe("router_in", b.x);
 
   k.RmsNorm(b.x, w.pre_dense_norm, b.dense_in);
-  k.GatedMlp(b.dense_in, w.dense, b.dense_out);
+  k.GatedMlp(b.dense_in, plan.roles, w.dense, b.dense_out);
   observe("dense_out", b.dense_out);
-  k.Route(b.x, w.router, model.config.active_experts, routes);
+  k.Route(b.x, plan.roles, w.router, model.config.active_experts, routes);
   k.RmsNorm(b.x, w.pre_experts_norm, b.experts_in);
-  k.Experts(b.experts_in, w.experts, routes, b.experts_out);
+  k.Experts(b.experts_in, plan.roles, w.experts, routes, b.experts_out);
   observe("experts_out", b.experts_out);
 }
 

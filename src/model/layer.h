@@ -19,6 +19,7 @@ struct LayerPlan {
   std::vector<KvTarget> targets;     ///< of every row
   std::vector<AttentionSpan> spans;  ///< of every segment
   std::vector<float> scalars;        ///< of every row: the encoder's or the decoder's
+  std::vector<RowRole> roles;        ///< of every row
 };
 
 LayerPlan PlanLayer(const Model& model, const Activations& activations, const Pass& pass, size_t layer);

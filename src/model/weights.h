@@ -63,6 +63,7 @@ struct PlannedWeight {
   TensorSpec spec;
   WeightFormat format;  ///< float32 for vectors
   int64_t bytes = 0;    ///< allocated, or mapped where panels are used as they lie
+  int64_t rank = 0;     ///< of the deltas that adapters will hang on it, of all together
 };
 
 /// Every tensor that LoadWeights will hold; those that a checkpoint lacks are left out (CheckTensors refuses it).

@@ -161,18 +161,18 @@ void TrainPass::LayerBackward(const Activations& activations, const Pass& pass, 
   k.JoinBranchesBackward(b.dense_out, b.experts_out, w.branch_norms, plan.scalars, dw.branch_norms, dx, dbranch,
                          dexperts);
   droute_.resize(routes.weight.size());
-  k.ExpertsBackward(b.experts_in, w.experts, routes, dexperts, dw.experts, droute_, dinput);
+  k.ExpertsBackward(b.experts_in, plan.roles, w.experts, routes, dexperts, dw.experts, droute_, dinput);
   k.RmsNormBackward(b.x, w.pre_experts_norm, dinput, dw.pre_experts_norm, dx);
-  k.RouteBackward(b.x, w.router, routes, droute_, dw.router, dx);
-  k.GatedMlpBackward(b.dense_in, w.dense, dbranch, dw.dense, dinput);
+  k.RouteBackward(b.x, plan.roles, w.router, routes, droute_, dw.router, dx);
+  k.GatedMlpBackward(b.dense_in, plan.roles, w.dense, dbranch, dw.dense, dinput);
   k.RmsNormBackward(b.x, w.pre_dense_norm, dinput, dw.pre_dense_norm, dx);
 
   k.Zero(dbranch);
   k.RmsNormBackward(b.attention_out, w.post_attention_norm, dx, dw.post_attention_norm, dbranch);
-  k.LinearBackward(b.attended, w.attention_out, dbranch, dw.attention_out, dattended);
+  k.LinearBackward(b.attended, plan.roles, w.attention_out, dbranch, dw.attention_out, dattended);
   const StoreGradients stores = MakeStores(plan);
   k.AttendBackward(plan.spans, stores.spans, plan.shape, b.q, b.attended, dattended, dq);
-  k.ProjectQkvBackward(b.attention_in, w.qkv, plan.shape, b.rotary, stores.targets, dq, dw.qkv, dinput);
+  k.ProjectQkvBackward(b.attention_in, plan.roles, w.qkv, plan.shape, b.rotary, stores.targets, dq, dw.qkv, dinput);
   k.RmsNormBackward(input, w.input_norm, dinput, dw.input_norm, dx);
 }
 
@@ -196,17 +196,18 @@ void TrainPass::EmbedBackward(const Pass& pass, Matrix dx, std::span<const Matri
     const Matrix sum = layer_.x.Rows(0, rows), normed = layer_.dense_in.Rows(0, rows),
                  signal = layer_.dense_out.Rows(0, rows);
     const Matrix dsum = dbranch_.Rows(0, rows), dnormed = dinput_.Rows(0, rows), dsoft = dexperts_.Rows(0, rows);
+    const std::vector<RowRole> roles(segment.tokens.size(), RowRole::kDecoder);
     model_.kernels.Embed(segment.tokens, w.embedding, model_.embed_scale, sum);
     if (segment.soft.data != nullptr) {
       model_.kernels.RmsNorm(segment.soft, w.self_conditioning_norm, normed);
-      model_.kernels.GatedMlp(normed, w.self_conditioning, signal);
+      model_.kernels.GatedMlp(normed, roles, w.self_conditioning, signal);
       k.Add(signal, sum);
     }
     k.Zero(dsum);
     k.RmsNormBackward(sum, Weight{}, dout, Weight{}, dsum);
     k.EmbedBackward(segment.tokens, model_.embed_scale, dsum, gradients.embedding);
     if (segment.soft.data == nullptr) continue;
-    k.GatedMlpBackward(normed, w.self_conditioning, dsum, gradients.self_conditioning, dnormed);
+    k.GatedMlpBackward(normed, roles, w.self_conditioning, dsum, gradients.self_conditioning, dnormed);
     k.Zero(dsoft);
     k.RmsNormBackward(segment.soft, w.self_conditioning_norm, dnormed, gradients.self_conditioning_norm, dsoft);
     if (first.data != nullptr) {

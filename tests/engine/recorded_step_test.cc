@@ -24,7 +24,7 @@ class RouterTies final : public ForwardObserver {
     const Matrix input{routed.data(), h.rows, h.cols, h.cols}, z{scores.data(), h.rows, w.proj.out, w.proj.out};
     model_.kernels.RmsNorm(h, w.scale, input);
     for (float& value : routed) value /= std::sqrt(static_cast<float>(h.cols));
-    model_.kernels.Linear(input, w.proj, z);
+    model_.kernels.Linear(input, {}, w.proj, z);
     for (int64_t row = 0; row < h.rows; ++row) {
       std::sort(z.Row(row), z.Row(row) + z.cols, std::greater<>());
       const float in = z.Row(row)[model_.config.active_experts - 1], out = z.Row(row)[model_.config.active_experts];

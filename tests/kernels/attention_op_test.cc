@@ -261,7 +261,7 @@ TEST(ProjectQkv, AgreesWithRefAndWritesItsTargets) {
           const OpRun plain{run.kernels, run.begin, run.rows};
           const Rows cosine = plain.Input(cosines, c.pairs), sine = plain.Input(sines, c.pairs);
           Rows q(run.rows, q_width), out(run.rows, q_width + 2 * kv_width);
-          run.kernels.ProjectQkv(run.Input(a, c.width).view, w, c.shape, {cosine.view, sine.view}, targets, q.view);
+          run.kernels.ProjectQkv(run.Input(a, c.width).view, {}, w, c.shape, {cosine.view, sine.view}, targets, q.view);
           for (int64_t row = 0; row < run.rows; ++row) {
             std::copy_n(q.view.Row(row), q_width, out.view.Row(row));
             for (int64_t i = 0; i < kv_width; ++i) {

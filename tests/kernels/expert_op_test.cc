@@ -45,7 +45,7 @@ TEST(Route, ChoosesTheExpertsOfRefWithItsWeights) {
         const RouterWeights w{PackedVector(run.kernels, scale), Packed(run.kernels, proj),
                               PackedVector(run.kernels, per_expert)};
         Routes routes;
-        run.kernels.Route(run.Input(h, s.width).view, w, s.active, routes);
+        run.kernels.Route(run.Input(h, s.width).view, {}, w, s.active, routes);
         Rows out(run.rows, 2 * s.active);
         for (int64_t i = 0; i < run.rows * s.active; ++i) {
           const auto slot = static_cast<size_t>(i);
@@ -85,7 +85,7 @@ double LargestHidden(const Stored& gate_up, const ExpertShape& s, const std::vec
     one.count = 1;
     one.buffer.owner = {all.buffer.owner,
                         all.buffer.Floats() + routes.expert[static_cast<size_t>(slot)] * 2 * s.hidden * s.width};
-    ref->Linear(input.view.Rows(slot / s.active, 1), one, y.view);
+    ref->Linear(input.view.Rows(slot / s.active, 1), {}, one, y.view);
     largest =
         std::max(largest, LargestGated(y.view.Cols(s.hidden), {y.view.data + s.hidden, 1, s.hidden, y.view.stride}));
   }
@@ -110,7 +110,7 @@ TEST(Experts, AgreeWithRefOnEveryShapeAndType) {
       }
       op.run = [&](const OpRun& run) {
         Rows out(run.rows, s.width);
-        run.kernels.Experts(run.Input(x, s.width).view, {Packed(run.kernels, gate_up), Packed(run.kernels, down)},
+        run.kernels.Experts(run.Input(x, s.width).view, {}, {Packed(run.kernels, gate_up), Packed(run.kernels, down)},
                             MakeRoutes(s, weights, run.begin, run.rows), out.view);
         return out;
       };

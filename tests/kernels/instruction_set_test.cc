@@ -38,13 +38,13 @@ TEST_F(InstructionSet, NeverChangesAResultBeyondRounding) {
           down(type, 1, 48, 70, 3, UnitDeviation(70));
       const std::vector<float> x = Normals(29 * 48, 4);
       Rows gates(29, 70), ups(29, 70);
-      Ref()->Linear(Rows(29, 48, x).view, Packed(*Ref(), gate), gates.view);
-      Ref()->Linear(Rows(29, 48, x).view, Packed(*Ref(), up), ups.view);
+      Ref()->Linear(Rows(29, 48, x).view, {}, Packed(*Ref(), gate), gates.view);
+      Ref()->Linear(Rows(29, 48, x).view, {}, Packed(*Ref(), up), ups.view);
       const double step = CodeStep(type, LargestGated(gates.view, ups.view), down.Largest());
       CheckOp({"gated mlp " + type.Name() + " " + name, 29, GatedBound(48, 70, LargestRowNorm(x, 48)) * type.Walk(),
                [&](const OpRun& run) {
                  Rows out(run.rows, 48);
-                 run.kernels.GatedMlp(run.Input(x, 48).view,
+                 run.kernels.GatedMlp(run.Input(x, 48).view, {},
                                       {Packed(run.kernels, gate), Packed(run.kernels, up), Packed(run.kernels, down)},
                                       out.view);
                  return out;

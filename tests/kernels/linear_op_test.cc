@@ -23,7 +23,7 @@ void CheckLinear(const WeightType& type, int64_t rows, int64_t in, int64_t out) 
   op.bound = SumBound(in, LargestRowNorm(x, in), type.Walk() * static_cast<double>(UnitDeviation(in)));
   op.run = [&](const OpRun& run) {
     Rows y(run.rows, out);
-    run.kernels.Linear(run.Input(x, in).view, Packed(run.kernels, w), y.view);
+    run.kernels.Linear(run.Input(x, in).view, {}, Packed(run.kernels, w), y.view);
     return y;
   };
   CheckOp(op);
@@ -112,8 +112,8 @@ void CheckGatedMlp(const MlpTypes& types, int64_t rows, int64_t width, int64_t h
   const Stored down(types.down, 1, width, hidden, 3, UnitDeviation(hidden));
   const std::vector<float> x = Normals(rows * width, 4);
   Rows gates(rows, hidden), ups(rows, hidden);
-  Ref()->Linear(Rows(rows, width, x).view, Packed(*Ref(), gate), gates.view);
-  Ref()->Linear(Rows(rows, width, x).view, Packed(*Ref(), up), ups.view);
+  Ref()->Linear(Rows(rows, width, x).view, {}, Packed(*Ref(), gate), gates.view);
+  Ref()->Linear(Rows(rows, width, x).view, {}, Packed(*Ref(), up), ups.view);
   OpCase op{Label("gated mlp", types.down, {rows, width, hidden}), rows, 0, {}};
   op.bound = GatedBound(width, hidden, LargestRowNorm(x, width)) *
              std::max({types.gate.Walk(), types.up.Walk(), types.down.Walk()});
@@ -121,7 +121,7 @@ void CheckGatedMlp(const MlpTypes& types, int64_t rows, int64_t width, int64_t h
   op.run = [&](const OpRun& run) {
     Rows out(run.rows, width);
     const MlpWeights w{Packed(run.kernels, gate), Packed(run.kernels, up), Packed(run.kernels, down)};
-    run.kernels.GatedMlp(run.Input(x, width).view, w, out.view);
+    run.kernels.GatedMlp(run.Input(x, width).view, {}, w, out.view);
     return out;
   };
   CheckOp(op);

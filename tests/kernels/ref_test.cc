@@ -32,7 +32,7 @@ TEST(Ref, LinearMultipliesByTheIdentity) {
   const Stored identity = Exactly(1, 3, 3, {1, 0, 0, 0, 1, 0, 0, 0, 1});
   const Rows x(2, 3, {1, -2, 3, 0.5f, 7, -9});
   Rows y(2, 3);
-  ref->Linear(x.view, Packed(*ref, identity), y.view);
+  ref->Linear(x.view, {}, Packed(*ref, identity), y.view);
   EXPECT_TRUE(SameBits(x.view, y.view));
 }
 
@@ -60,7 +60,8 @@ TEST(Ref, RotaryKeepsTheNormOfEveryPair) {
   const Rows a(1, 16, Normals(16, 1)), cosine(1, 4, cosines), sine(1, 4, sines);
   Rows q(1, 16), normed(1, 16);
   const KvTarget target{{k.data(), v.data(), 1, 16, 64}, 5};
-  ref->ProjectQkv(a.view, {Packed(*ref, w), Packed(*ref, w), {}, PackedVector(*ref, ones), PackedVector(*ref, ones)},
+  ref->ProjectQkv(a.view, {},
+                  {Packed(*ref, w), Packed(*ref, w), {}, PackedVector(*ref, ones), PackedVector(*ref, ones)},
                   {1, 1, 16}, {cosine.view, sine.view}, {&target, 1}, q.view);
   ref->RmsNorm(a.view, {}, normed.view);
   for (int64_t i = 0; i < 8; ++i) {
@@ -92,7 +93,7 @@ TEST(Ref, RouterWeightsSumToOneInDescendingOrder) {
   const Stored ones = Exactly(1, 1, 8, std::vector<float>(8, 1.0f)), proj(DType::kF32, 1, 8, 8, 3);
   const Rows h(5, 8, Normals(5 * 8, 4));
   Routes routes;
-  ref->Route(h.view, {PackedVector(*ref, ones), Packed(*ref, proj), PackedVector(*ref, ones)}, 3, routes);
+  ref->Route(h.view, {}, {PackedVector(*ref, ones), Packed(*ref, proj), PackedVector(*ref, ones)}, 3, routes);
   for (size_t row = 0; row < 5; ++row) {
     EXPECT_NEAR(routes.weight[row * 3] + routes.weight[row * 3 + 1] + routes.weight[row * 3 + 2], 1, 1e-6);
     EXPECT_TRUE(std::is_sorted(routes.weight.begin() + static_cast<int64_t>(row) * 3,
@@ -116,11 +117,11 @@ TEST(Ref, PermutedExpertsGiveTheSameSum) {
   Routes routes{{0, 2, 1, 3, 2, 0}, {0.7f, 0.3f, 0.6f, 0.4f, 0.5f, 0.5f}, 2}, turned = routes;
   for (int32_t& expert : turned.expert) expert = (expert + 1) % 4;
   Rows a(3, kWidth), b(3, kWidth);
-  ref->Experts(x.view,
+  ref->Experts(x.view, {},
                {Packed(*ref, Exactly(kExperts, 2 * kHidden, kWidth, gate_up)),
                 Packed(*ref, Exactly(kExperts, kWidth, kHidden, down))},
                routes, a.view);
-  ref->Experts(x.view,
+  ref->Experts(x.view, {},
                {Packed(*ref, Exactly(kExperts, 2 * kHidden, kWidth, gate_up_turned)),
                 Packed(*ref, Exactly(kExperts, kWidth, kHidden, down_turned))},
                turned, b.view);

@@ -3,6 +3,7 @@
 #include <limits>
 #include <numeric>
 
+#include "delta_cases.h"
 #include "kernels/cpu/backend.h"
 #include "kernels/cpu/head_scratch.h"
 #include "op_cases.h"
@@ -50,6 +51,7 @@ int64_t HeldBytes(const CpuHeadScratch& head) {
 struct PlanCase {
   WeightType type;
   int64_t width, dense_width, expert_width, vocab;
+  int64_t rank = 0, expert_rank = 0;
 };
 
 TEST(CpuScratch, IsWhatThePlanSays) {
@@ -64,13 +66,19 @@ TEST(CpuScratch, IsWhatThePlanSays) {
                             {int8_32, 128, 96, 40, 300},
                             {int4_min, 40, 900, 10, 70},
                             {int8_64, 33, 70, 255, 2100},
-                            {int4_16_min, 12, 17, 5, 2049}}) {
+                            {int4_16_min, 12, 17, 5, 2049},
+                            {DType::kF32, 128, 96, 40, 300, 1, 0},
+                            {DType::kBF16, 33, 900, 11, 2049, 20, 64},
+                            {int8_32, 128, 96, 40, 300, 33, 7}}) {
     CpuKernels cpu({.threads = 2, .norm_eps = 1e-6f});
     const Rows x(kRows, c.width, Normals(kRows * c.width, 1));
     Rows y(kRows, c.width), q(kRows, 192), attended(kRows, 192);
     const auto packed = [&](int64_t count, int64_t out, int64_t in) {
-      return Packed(cpu, Stored(c.type, count, out, in, 2));
+      const Weight weight = Packed(cpu, Stored(c.type, count, out, in, 2));
+      const int64_t rank = count > 1 ? c.expert_rank : c.rank;
+      return rank == 0 ? weight : StoredDelta({rank, rank / 3, rank / 4}, count, out, in, 5).On(cpu, weight);
     };
+    const std::vector<RowRole> roles = RolesOf({cpu, 0, kRows});
     const Weight norm = PackedVector(cpu, Stored(DType::kF32, 1, 1, std::max<int64_t>(c.width, 32), 4));
     std::vector<float> keys(256 * 64), values(keys.size());
     const KvStore store{keys.data(), values.data(), 2, 32, 256};
@@ -78,19 +86,20 @@ TEST(CpuScratch, IsWhatThePlanSays) {
     for (int64_t row = 0; row < kRows; ++row) targets.push_back({store, row});
     const Rows angle(kRows, 16, std::vector<float>(kRows * 16, 0.7f));
     const Weight kv = packed(1, 64, c.width);
-    cpu.ProjectQkv(x.view, {packed(1, 192, c.width), kv, kv, norm, norm}, kHeads, {angle.view, angle.view}, targets,
-                   q.view);
+    cpu.ProjectQkv(x.view, roles, {packed(1, 192, c.width), kv, kv, norm, norm}, kHeads, {angle.view, angle.view},
+                   targets, q.view);
     AttentionSpan span;
     span.rows = kRows;
     span.cache = store;
     cpu.Attend({&span, 1}, kHeads, q.view, attended.view);
-    cpu.Linear(attended.view, packed(1, c.width, 192), y.view);
+    cpu.Linear(attended.view, roles, packed(1, c.width, 192), y.view);
     const Weight gate = packed(1, c.dense_width, c.width);
-    cpu.GatedMlp(x.view, {gate, gate, packed(1, c.width, c.dense_width)}, y.view);
+    cpu.GatedMlp(x.view, roles, {gate, gate, packed(1, c.width, c.dense_width)}, y.view);
     Routes routes;
-    cpu.Route(x.view, {norm, packed(1, kExperts, c.width), norm}, kActive, routes);
-    cpu.Experts(x.view, {packed(kExperts, 2 * c.expert_width, c.width), packed(kExperts, c.width, c.expert_width)},
-                routes, y.view);
+    cpu.Route(x.view, roles, {norm, packed(1, kExperts, c.width), norm}, kActive, routes);
+    cpu.Experts(x.view, roles,
+                {packed(kExperts, 2 * c.expert_width, c.width), packed(kExperts, c.width, c.expert_width)}, routes,
+                y.view);
     const std::vector<float> scalar(kRows, 1.0f);
     cpu.JoinBranches(x.view, x.view, {norm, norm, norm}, scalar, y.view);
     CpuShape shape{.rows = kRows,
@@ -106,7 +115,9 @@ TEST(CpuScratch, IsWhatThePlanSays) {
                    .vocab = c.vocab,
                    .grouped = c.type.format.grouped(),
                    .bf16 = c.type.format.kind == WeightKind::kBf16,
-                   .head_rows = 0};
+                   .head_rows = 0,
+                   .rank = c.rank,
+                   .expert_rank = c.expert_rank};
     EXPECT_EQ(cpu.ScratchBytes(), CpuScratchBytes(shape, 2)) << c.type.Name() << " width " << c.width;
 
     shape.head_rows = kRows;
@@ -114,7 +125,7 @@ TEST(CpuScratch, IsWhatThePlanSays) {
     HeadParams params;
     params.temperature = scalar;
     std::vector<HeadRow> found(kRows);
-    cpu.Denoise(x.view, packed(1, c.vocab, c.width), params, *scratch, found, y.view);
+    cpu.Denoise(x.view, Packed(cpu, Stored(c.type, 1, c.vocab, c.width, 2)), params, *scratch, found, y.view);
     std::vector<int32_t> rows(kRows), ids(kRows);
     std::iota(rows.begin(), rows.end(), 0);
     const std::vector<double> uniform(kRows, 0.4);
@@ -131,9 +142,9 @@ TEST(CpuScratch, LeftoversOfLargerCallsChangeNothing) {
   const Rows poison(300, 24, nan);
   const std::unique_ptr<Kernels> clean = Cpu(), used = Cpu();
   Rows expected(5, 24), actual(5, 24), ignored(300, 24);
-  clean->GatedMlp(x.view, {Packed(*clean, gate), Packed(*clean, up), Packed(*clean, down)}, expected.view);
-  used->GatedMlp(poison.view, {Packed(*used, gate), Packed(*used, up), Packed(*used, down)}, ignored.view);
-  used->GatedMlp(x.view, {Packed(*used, gate), Packed(*used, up), Packed(*used, down)}, actual.view);
+  clean->GatedMlp(x.view, {}, {Packed(*clean, gate), Packed(*clean, up), Packed(*clean, down)}, expected.view);
+  used->GatedMlp(poison.view, {}, {Packed(*used, gate), Packed(*used, up), Packed(*used, down)}, ignored.view);
+  used->GatedMlp(x.view, {}, {Packed(*used, gate), Packed(*used, up), Packed(*used, down)}, actual.view);
   EXPECT_TRUE(SameBits(expected.view, actual.view));
 }
 

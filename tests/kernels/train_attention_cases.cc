@@ -36,7 +36,7 @@ struct CaseStore {
 
 }  // namespace
 
-TrainCase QkvCase(const QkvCaseShape& s, uint32_t seed) {
+TrainCase QkvCase(const QkvCaseShape& s, uint32_t seed, const CaseDeltas& deltas) {
   const int64_t size = s.heads.head_size, q_width = s.heads.heads * size, kv_width = s.heads.kv_heads * size;
   TrainCase c{Label(s.has_value ? "qkv" : "qk", {{"R", s.rows},
                                                  {"D", s.width},
@@ -61,19 +61,21 @@ TrainCase QkvCase(const QkvCaseShape& s, uint32_t seed) {
   }
   const std::vector<float> dq = Normals(s.rows * q_width, seed + 7), dk = Normals(s.rows * kv_width, seed + 8),
                            dv = Normals(s.rows * kv_width, seed + 9);
+  AddDeltas(deltas, s.rows, seed + 100, c);
   c.loss = [=](const DoubleTensors& in) {
+    const ExactProduct product{in, deltas};
     const auto head_rows = [&](const Values& projected, size_t width, const Values& norm) {
       return exact::Rotate(exact::RmsNorm(projected, Size(size), norm), width, Size(size), Widen(cosine), Widen(sine));
     };
-    const Values q = exact::Linear(in.at("a"), in.at("q"), Size(s.width), Size(q_width));
-    const Values k = exact::Linear(in.at("a"), in.at("k"), Size(s.width), Size(kv_width));
-    const Values v = s.has_value ? exact::Linear(in.at("a"), in.at("v"), Size(s.width), Size(kv_width)) : k;
+    const Values q = product(in.at("a"), "q", s.width, q_width);
+    const Values k = product(in.at("a"), "k", s.width, kv_width);
+    const Values v = s.has_value ? product(in.at("a"), "v", s.width, kv_width) : k;
     return exact::Dot(head_rows(q, Size(q_width), in.at("q_norm")), dq) +
            exact::Dot(head_rows(k, Size(kv_width), in.at("k_norm")), dk) +
            exact::Dot(exact::RmsNorm(v, Size(size)), dv);
   };
-  c.gradients = [=](const TrainRun& run, const Tensors& in) {
-    Operands operands(run, in);
+  c.gradients = [=, roles = c.roles](const TrainRun& run, const Tensors& in) {
+    Operands operands(run, in, deltas);
     const Rows a = operands.Input("a"), cosines(s.rows, s.pairs, cosine), sines(s.rows, s.pairs, sine);
     const CaseStore store(s.heads.kv_heads, size, (s.rows + kKeyBlock - 1) / kKeyBlock * kKeyBlock);
     std::vector<KvTarget> targets;
@@ -87,8 +89,8 @@ TrainCase QkvCase(const QkvCaseShape& s, uint32_t seed) {
     const Matrix da = operands.Overwritten("a");
     for (int time = 0; time < run.times; ++time) {
       const Rows gradient(s.rows, q_width, dq);
-      run.backend.train->ProjectQkvBackward(a.view, w, s.heads, {cosines.view, sines.view}, targets, gradient.view, dw,
-                                            da);
+      run.backend.train->ProjectQkvBackward(a.view, roles, w, s.heads, {cosines.view, sines.view}, targets,
+                                            gradient.view, dw, da);
     }
     operands.Keep("a", da, false);
     return operands.Collect();

@@ -9,6 +9,12 @@
 namespace dgemma::test {
 using exact::Values;
 
+std::vector<RowRole> CaseDeltas::Roles(int64_t rows) {
+  std::vector<RowRole> roles;
+  for (int64_t row = 0; row < rows; ++row) roles.push_back(RoleOf(row));
+  return roles;
+}
+
 TrainBackend RefTrain() { return {MakeRefKernels({}), MakeRefTrainKernels({})}; }
 
 TrainCase EmbedCase(int64_t rows, int64_t width, int64_t vocab, uint32_t seed) {
@@ -61,20 +67,22 @@ TrainCase RmsNormCase(int64_t rows, int64_t width, NormWeight norm_weight, uint3
   return c;
 }
 
-TrainCase LinearCase(int64_t rows, int64_t in, int64_t out, uint32_t seed) {
+TrainCase LinearCase(int64_t rows, int64_t in, int64_t out, uint32_t seed, const CaseDeltas& deltas) {
   TrainCase c{Label("linear", {{"R", rows}, {"in", in}, {"out", out}}), {}, std::max({rows, in, out}), {}, {}};
   c.inputs["x"] = RandomRows(rows, in, seed);
   c.inputs["w"] = RandomMatrices(1, out, in, seed + 1);
   const std::vector<float> dout = Normals(rows * out, seed + 2);
+  AddDeltas(deltas, rows, seed + 100, c);
   c.loss = [=](const DoubleTensors& tensors) {
-    return exact::Dot(exact::Linear(tensors.at("x"), tensors.at("w"), Size(in), Size(out)), dout);
+    return exact::Dot(ExactProduct{tensors, deltas}(tensors.at("x"), "w", in, out), dout);
   };
-  c.gradients = [=](const TrainRun& run, const Tensors& tensors) {
-    Operands operands(run, tensors);
+  c.gradients = [=, roles = c.roles](const TrainRun& run, const Tensors& tensors) {
+    Operands operands(run, tensors, deltas);
     const Rows x = operands.Input("x"), gradient(rows, out, dout);
     const Matrix dx = operands.Overwritten("x");
     for (int time = 0; time < run.times; ++time) {
-      run.backend.train->LinearBackward(x.view, operands.WeightOf("w"), gradient.view, operands.GradientOf("w"), dx);
+      run.backend.train->LinearBackward(x.view, roles, operands.WeightOf("w"), gradient.view, operands.GradientOf("w"),
+                                        dx);
     }
     operands.Keep("x", dx, false);
     return operands.Collect();
@@ -82,31 +90,29 @@ TrainCase LinearCase(int64_t rows, int64_t in, int64_t out, uint32_t seed) {
   return c;
 }
 
-TrainCase GatedMlpCase(int64_t rows, int64_t width, int64_t hidden, uint32_t seed) {
+TrainCase GatedMlpCase(int64_t rows, int64_t width, int64_t hidden, uint32_t seed, const CaseDeltas& deltas) {
   TrainCase c{Label("mlp", {{"R", rows}, {"D", width}, {"F", hidden}}), {}, std::max({rows, width, hidden}), {}, {}};
   c.inputs["x"] = RandomRows(rows, width, seed);
   c.inputs["gate"] = RandomMatrices(1, hidden, width, seed + 1);
   c.inputs["up"] = RandomMatrices(1, hidden, width, seed + 2);
   c.inputs["down"] = RandomMatrices(1, width, hidden, seed + 3);
   const std::vector<float> dout = Normals(rows * width, seed + 4);
+  AddDeltas(deltas, rows, seed + 100, c);
   c.loss = [=](const DoubleTensors& in) {
-    double loss = 0;
-    const exact::Gated gated{in.at("gate"), 0, in.at("up"), 0, in.at("down"), 0, Size(hidden)};
-    for (int64_t row = 0; row < rows; ++row) {
-      const Values x(in.at("x").begin() + row * width, in.at("x").begin() + (row + 1) * width);
-      loss += exact::Dot(gated(x, Size(width)),
-                         std::vector<float>(dout.begin() + row * width, dout.begin() + (row + 1) * width));
-    }
-    return loss;
+    const ExactProduct product{in, deltas};
+    Values h = product(in.at("x"), "gate", width, hidden);
+    const Values u = product(in.at("x"), "up", width, hidden);
+    for (size_t i = 0; i < h.size(); ++i) h[i] = exact::Gelu(h[i]) * u[i];
+    return exact::Dot(product(h, "down", hidden, width), dout);
   };
-  c.gradients = [=](const TrainRun& run, const Tensors& in) {
-    Operands operands(run, in);
+  c.gradients = [=, roles = c.roles](const TrainRun& run, const Tensors& in) {
+    Operands operands(run, in, deltas);
     const Rows x = operands.Input("x"), gradient(rows, width, dout);
     const MlpWeights w{operands.WeightOf("gate"), operands.WeightOf("up"), operands.WeightOf("down")};
     const MlpWeights dw{operands.GradientOf("gate"), operands.GradientOf("up"), operands.GradientOf("down")};
     const Matrix dx = operands.Overwritten("x");
     for (int time = 0; time < run.times; ++time) {
-      run.backend.train->GatedMlpBackward(x.view, w, gradient.view, dw, dx);
+      run.backend.train->GatedMlpBackward(x.view, roles, w, gradient.view, dw, dx);
     }
     operands.Keep("x", dx, false);
     return operands.Collect();
@@ -114,7 +120,7 @@ TrainCase GatedMlpCase(int64_t rows, int64_t width, int64_t hidden, uint32_t see
   return c;
 }
 
-TrainCase RouteCase(const ExpertCaseShape& s, uint32_t seed) {
+TrainCase RouteCase(const ExpertCaseShape& s, uint32_t seed, const CaseDeltas& deltas) {
   TrainCase c{Label("route", {{"R", s.rows}, {"D", s.width}, {"E", s.experts}, {"A", s.active}}),
               {},
               std::max({s.rows, s.width, s.experts}),
@@ -127,12 +133,14 @@ TrainCase RouteCase(const ExpertCaseShape& s, uint32_t seed) {
   if (s.active == 1) c.flat = {"h", "scale", "proj"};  // one probability, normalised to 1
   const std::vector<float> dweight = Normals(s.rows * s.active, seed + 4);
 
+  AddDeltas(deltas, s.rows, seed + 100, c);
+
   // The choice is the reference's, and stays: only the weights have a gradient.
   Routes routes;
   TrainBackend ref = RefTrain();
   const TrainRun choose{ref};
-  Operands operands(choose, c.inputs);
-  ref.forward->Route(operands.Input("h").view,
+  Operands operands(choose, c.inputs, deltas);
+  ref.forward->Route(operands.Input("h").view, c.roles,
                      {operands.WeightOf("scale"), operands.WeightOf("proj"), operands.WeightOf("per_expert_scale")},
                      s.active, routes);
 
@@ -141,8 +149,7 @@ TrainCase RouteCase(const ExpertCaseShape& s, uint32_t seed) {
     for (size_t i = 0; i < input.size(); ++i) {
       input[i] *= in.at("scale")[i % Size(s.width)] / std::sqrt(static_cast<double>(s.width));
     }
-    const Values p =
-        exact::Softmax(exact::Linear(input, in.at("proj"), Size(s.width), Size(s.experts)), Size(s.experts));
+    const Values p = exact::Softmax(ExactProduct{in, deltas}(input, "proj", s.width, s.experts), Size(s.experts));
     Values weights;
     for (int64_t row = 0; row < s.rows; ++row) {
       double sum = 0;
@@ -154,14 +161,14 @@ TrainCase RouteCase(const ExpertCaseShape& s, uint32_t seed) {
     }
     return exact::Dot(weights, dweight);
   };
-  c.gradients = [=](const TrainRun& run, const Tensors& in) {
-    Operands all(run, in);
+  c.gradients = [=, roles = c.roles](const TrainRun& run, const Tensors& in) {
+    Operands all(run, in, deltas);
     const Rows h = all.Input("h");
     const RouterWeights w{all.WeightOf("scale"), all.WeightOf("proj"), all.WeightOf("per_expert_scale")};
     const RouterWeights dw{all.GradientOf("scale"), all.GradientOf("proj"), all.GradientOf("per_expert_scale")};
     const Matrix dh = all.Added("h");
     for (int time = 0; time < run.times; ++time) {
-      run.backend.train->RouteBackward(h.view, w, routes, dweight, dw, dh);
+      run.backend.train->RouteBackward(h.view, roles, w, routes, dweight, dw, dh);
     }
     all.Keep("h", dh, true);
     return all.Collect();
@@ -169,7 +176,7 @@ TrainCase RouteCase(const ExpertCaseShape& s, uint32_t seed) {
   return c;
 }
 
-TrainCase ExpertsCase(const ExpertCaseShape& s, uint32_t seed) {
+TrainCase ExpertsCase(const ExpertCaseShape& s, uint32_t seed, const CaseDeltas& deltas) {
   TrainCase c{Label("experts", {{"R", s.rows}, {"D", s.width}, {"E", s.experts}, {"A", s.active}, {"X", s.hidden}}),
               {},
               std::max({s.rows, s.width, s.hidden}) * s.active,
@@ -185,24 +192,24 @@ TrainCase ExpertsCase(const ExpertCaseShape& s, uint32_t seed) {
   for (int64_t slot = 0; slot < s.rows * s.active; ++slot) {
     expert.push_back(static_cast<int32_t>((slot / s.active * 7 + slot % s.active) % usable));
   }
+  AddDeltas(deltas, s.rows, seed + 100, c);
   c.loss = [=](const DoubleTensors& in) {
     double loss = 0;
     for (int64_t slot = 0; slot < s.rows * s.active; ++slot) {
-      const int64_t begin = slot / s.active * s.width;
+      const int64_t row = slot / s.active, begin = row * s.width;
       const Values x(in.at("x").begin() + begin, in.at("x").begin() + begin + s.width);
-      const size_t place =
-          Size(expert[Size(slot)] * s.hidden * s.width);  // of a matrix [X, D] among those of all experts
-      const Values& gate_up = in.at("gate_up");
-      const exact::Gated gated{gate_up,       2 * place, gate_up,       2 * place + Size(s.hidden * s.width),
-                               in.at("down"), place,     Size(s.hidden)};
-      loss +=
-          in.at("weight")[Size(slot)] *
-          exact::Dot(gated(x, Size(s.width)), std::vector<float>(dout.begin() + begin, dout.begin() + begin + s.width));
+      const ExactProduct product{in, deltas, row, expert[Size(slot)]};
+      const Values both = product(x, "gate_up", s.width, 2 * s.hidden);
+      Values h;
+      for (size_t i = 0; i < Size(s.hidden); ++i) h.push_back(exact::Gelu(both[i]) * both[Size(s.hidden) + i]);
+      loss += in.at("weight")[Size(slot)] *
+              exact::Dot(product(h, "down", s.hidden, s.width),
+                         std::vector<float>(dout.begin() + begin, dout.begin() + begin + s.width));
     }
     return loss;
   };
-  c.gradients = [=](const TrainRun& run, const Tensors& in) {
-    Operands operands(run, in);
+  c.gradients = [=, roles = c.roles](const TrainRun& run, const Tensors& in) {
+    Operands operands(run, in, deltas);
     const Rows x = operands.Input("x"), gradient(s.rows, s.width, dout);
     const Routes routes{expert, in.at("weight").values, s.active};
     const ExpertWeights w{operands.WeightOf("gate_up"), operands.WeightOf("down")};
@@ -210,7 +217,7 @@ TrainCase ExpertsCase(const ExpertCaseShape& s, uint32_t seed) {
     const Matrix dx = operands.Overwritten("x");
     std::vector<float> droute(expert.size(), std::nanf(""));
     for (int time = 0; time < run.times; ++time) {
-      run.backend.train->ExpertsBackward(x.view, w, routes, gradient.view, dw, droute, dx);
+      run.backend.train->ExpertsBackward(x.view, roles, w, routes, gradient.view, dw, droute, dx);
     }
     operands.Keep("x", dx, false);
     operands.Keep("weight", {droute.data(), s.rows, s.active, s.active}, false);

@@ -78,6 +78,17 @@ std::vector<TrainCase> AllCases() {
   cases.push_back(CrossEntropyCase({20, 16, 4200, 30, 1}, 24));
   cases.push_back(SoftEmbedCase({20, 16, 4200, 30, 1}, 25));
   for (const AttendCaseShape& shape : AttendShapes()) cases.push_back(AttendCase(shape, 17));
+  for (const CaseDeltas& deltas : {CaseDeltas{1, 0, 1}, {3, 1, 1}, {8, 8, 0}, {64, 0, 0}, {40, 11, 17}}) {
+    for (int64_t rows : {5, 33, 130}) {
+      cases.push_back(LinearCase(rows, 70, 37, 30, deltas));
+      cases.push_back(QkvCase({rows, 17, {4, 2, 16}, 8, true}, 31, deltas));
+      cases.push_back(QkvCase({rows, 70, {3, 1, 24}, 5, false}, 32, deltas));
+      cases.push_back(GatedMlpCase(rows, 70, 83, 33, deltas));
+      cases.push_back(RouteCase({rows, 70, 19, 3, 3}, 34, deltas));
+      cases.push_back(ExpertsCase({rows, 70, 7, 3, 21}, 35, deltas));
+    }
+  }
+  cases.push_back(LinearCase(600, 300, 290, 36, {300, 90, 110}));  // beyond one block of rank
   return cases;
 }
 
@@ -116,6 +127,10 @@ bool SameBytes(const Gradients& a, const Gradients& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), same);
 }
 
+bool IsDelta(const TrainCase& c, const std::string& name) {
+  return c.inputs.contains(name) && c.inputs.at(name).kind == Tensor::Kind::kDeltas;
+}
+
 bool OfRows(const TrainCase& c, const std::string& name) {
   return !c.inputs.contains(name) || c.inputs.at(name).kind == Tensor::Kind::kRows;
 }
@@ -148,11 +163,13 @@ TEST_F(CpuGradientOf, EveryInstructionSetAgreesWithRef) {
     Force(target);
     TrainBackend cpu = CpuTrain();
     const std::string set = hwy::TargetName(target);
-    for (const TrainCase& c : {RmsNormCase(5, 70, NormWeight::kPresent, 1), LinearCase(33, 70, 37, 2),
-                               QkvCase({33, 70, {3, 1, 24}, 5, false}, 3), GatedMlpCase(33, 70, 83, 4),
-                               RouteCase({33, 70, 19, 3, 3}, 5), ExpertsCase({33, 70, 7, 3, 21}, 6), JoinCase(5, 70, 7),
-                               CrossEntropyCase({33, 70, 131, 30, 1}, 8), SoftEmbedCase({33, 70, 131, 3, 3}, 9),
-                               AttendCase(AttendShapes()[2], 10), AttendCase(AttendShapes()[14], 11)}) {
+    for (const TrainCase& c :
+         {RmsNormCase(5, 70, NormWeight::kPresent, 1), LinearCase(33, 70, 37, 2),
+          QkvCase({33, 70, {3, 1, 24}, 5, false}, 3), GatedMlpCase(33, 70, 83, 4), RouteCase({33, 70, 19, 3, 3}, 5),
+          ExpertsCase({33, 70, 7, 3, 21}, 6), JoinCase(5, 70, 7), CrossEntropyCase({33, 70, 131, 30, 1}, 8),
+          SoftEmbedCase({33, 70, 131, 3, 3}, 9), AttendCase(AttendShapes()[2], 10), AttendCase(AttendShapes()[14], 11),
+          QkvCase({33, 70, {3, 1, 24}, 5, false}, 12, {8, 3, 2}), GatedMlpCase(33, 70, 83, 13, {8, 3, 2}),
+          RouteCase({33, 70, 19, 3, 3}, 14, {8, 3, 2}), ExpertsCase({33, 70, 7, 3, 21}, 15, {8, 3, 2})}) {
       const Gradients expected = RunCase(c, {ref}), actual = RunCase(c, {cpu});
       for (const auto& [name, gradient] : expected) {
         ExpectNear(set + " " + c.name + " by " + name, gradient.values, actual.at(name).values,
@@ -179,11 +196,15 @@ TEST(CpuGradient, OfFrozenWeightsAndUnwantedRowsIsNotWrittenAndChangesNoOther) {
   for (const TrainCase& c : AllCases()) {
     const Gradients all = RunCase(c, {cpu});
     const Gradients frozen = RunCase(c, {.backend = cpu, .trained = false});
+    const Gradients base = RunCase(c, {.backend = cpu, .deltas_trained = false});
     const Gradients weights = RunCase(c, {.backend = cpu, .rows_wanted = false});
     for (const auto& [name, gradient] : all) {
-      EXPECT_EQ(frozen.contains(name), OfRows(c, name)) << c.name << " by " << name;
-      if (frozen.contains(name)) {
-        EXPECT_EQ(frozen.at(name).values, gradient.values) << c.name << " by " << name;
+      EXPECT_EQ(frozen.contains(name), OfRows(c, name) || IsDelta(c, name)) << c.name << " by " << name;
+      EXPECT_EQ(base.contains(name), !IsDelta(c, name)) << c.name << " by " << name;
+      for (const Gradients& some : {frozen, base}) {
+        if (some.contains(name)) {
+          EXPECT_EQ(some.at(name).values, gradient.values) << c.name << " by " << name;
+        }
       }
       if (weights.contains(name)) {
         EXPECT_EQ(weights.at(name).values, gradient.values) << c.name << " by " << name;
@@ -224,7 +245,10 @@ TEST(CpuGradient, AgreesWithRefThroughFrozenWeightsOfEveryFormat) {
     for (const TrainCase& c :
          {LinearCase(33, 70, 300, 1), GatedMlpCase(33, 70, 83, 2), QkvCase({33, 70, {4, 2, 16}, 8, true}, 3),
           QkvCase({5, 70, {3, 1, 24}, 5, false}, 4), RouteCase({33, 70, 19, 3, 3}, 5),
-          ExpertsCase({33, 70, 7, 3, 21}, 6), CrossEntropyCase({33, 70, 131, 30, 1}, 7)}) {
+          ExpertsCase({33, 70, 7, 3, 21}, 6), CrossEntropyCase({33, 70, 131, 30, 1}, 7),
+          LinearCase(33, 70, 300, 8, {8, 3, 2}), GatedMlpCase(33, 70, 83, 9, {8, 3, 2}),
+          QkvCase({33, 70, {4, 2, 16}, 8, true}, 10, {8, 3, 2}), RouteCase({33, 70, 19, 3, 3}, 11, {8, 3, 2}),
+          ExpertsCase({33, 70, 7, 3, 21}, 12, {8, 3, 2})}) {
       const TrainRun on_ref{.backend = ref, .trained = false, .type = type};
       const TrainRun on_cpu{.backend = cpu, .trained = false, .type = type};
       const Gradients expected = RunCase(c, on_ref), actual = RunCase(c, on_cpu);
@@ -273,6 +297,33 @@ TEST(CpuGradient, DoesNotDependOnWhatRanBefore) {
   for (const TrainCase& c : cases) {
     TrainBackend fresh = CpuTrain();
     EXPECT_TRUE(SameBytes(RunCase(c, {fresh}), RunCase(c, {used}))) << c.name;
+  }
+}
+
+/// With up = 0 a delta changes nothing but the sign of zeros, and has a gradient by `up` only.
+TEST(CpuGradient, OfDeltasThatStartAtZeroLeavesTheOthersAsTheyAre) {
+  TrainBackend cpu = CpuTrain();
+  for (const WeightType& type : AllTypes()) {
+    const TrainRun run{.backend = cpu, .trained = type.format == kFloat32Weights, .type = type};
+    const auto check = [&](const TrainCase& plain, const TrainCase& with) {
+      Tensors started = with.inputs;
+      for (auto& [name, tensor] : started) {
+        if (name.ends_with(".up")) std::ranges::fill(tensor.values, 0.0f);
+      }
+      const Gradients expected = RunCase(plain, run), actual = with.gradients(run, started);
+      for (const auto& [name, gradient] : expected)
+        EXPECT_EQ(gradient.values, actual.at(name).values) << plain.name << " by " << name << ", " << type.Name();
+      for (const auto& [name, gradient] : actual) {
+        if (IsDelta(with, name)) {
+          EXPECT_EQ(Largest(gradient.values) > 0, name.ends_with(".up")) << with.name << " by " << name;
+        }
+      }
+    };
+    constexpr CaseDeltas kDeltas{8, 3, 2};
+    check(LinearCase(33, 70, 37, 1), LinearCase(33, 70, 37, 1, kDeltas));
+    check(GatedMlpCase(33, 70, 83, 2), GatedMlpCase(33, 70, 83, 2, kDeltas));
+    check(QkvCase({33, 70, {3, 1, 24}, 5, false}, 3), QkvCase({33, 70, {3, 1, 24}, 5, false}, 3, kDeltas));
+    check(ExpertsCase({33, 70, 7, 3, 21}, 4), ExpertsCase({33, 70, 7, 3, 21}, 4, kDeltas));
   }
 }
 
@@ -367,7 +418,7 @@ TEST(CpuGradient, LeavesPaddingOfWeightsAtZero) {
   constexpr int64_t kRows = 33, kIn = 20, kOut = 37;
   const Weight w = Packed(*cpu.forward, Stored(DType::kF32, 1, kOut, kIn, 1)), dw = Gradient(cpu, w);
   const Rows x(kRows, kIn, Normals(kRows * kIn, 2)), dout(kRows, kOut, Normals(kRows * kOut, 3));
-  cpu.train->LinearBackward(x.view, w, dout.view, dw, {});
+  cpu.train->LinearBackward(x.view, {}, w, dout.view, dw, {});
   const float* last = dw.buffer.Floats() + 2 * kIn * 16;
   for (int64_t i = 0; i < kIn * 16; ++i) EXPECT_EQ(last[i] == 0, i % 16 >= kOut % 16);
 }
@@ -389,15 +440,23 @@ TEST(CpuTrainRows, AreZeroedCopiedAndAdded) {
 /// Every operation at the shape of the plan; the sums that it states are reached or nearly so.
 TEST(CpuTrainScratch, IsWithinThePlan) {
   constexpr int64_t kRows = 100, kWidth = 128, kVocab = 3000;
-  for (const WeightType& type : {WeightType(DType::kF32), WeightType(DType::kBF16), kGroupedTypes[1]}) {
+  for (const auto& [type, rank] : {std::pair<WeightType, int64_t>{DType::kF32, 0},
+                                   {DType::kBF16, 0},
+                                   {kGroupedTypes[1], 0},
+                                   {DType::kF32, 1},
+                                   {DType::kF32, 20},
+                                   {DType::kF32, 400},
+                                   {DType::kBF16, 20},
+                                   {kGroupedTypes[1], 20}}) {
+    const CaseDeltas deltas{rank, 0, 0};
     TrainBackend cpu = CpuTrain(2);
     const QkvShape heads{6, 2, 32};
     const TrainRun run{.backend = cpu, .trained = type.format == kFloat32Weights, .type = type};
     for (const TrainCase& c :
          {RmsNormCase(kRows, kWidth, NormWeight::kPresent, 1), JoinCase(kRows, kWidth, 2),
-          LinearCase(kRows, 192, kWidth, 3), QkvCase({kRows, kWidth, heads, 16, true}, 4),
-          GatedMlpCase(kRows, kWidth, 200, 5), RouteCase({kRows, kWidth, 8, 3, 40}, 6),
-          ExpertsCase({kRows, kWidth, 8, 3, 40}, 7),
+          LinearCase(kRows, 192, kWidth, 3, deltas), QkvCase({kRows, kWidth, heads, 16, true}, 4, deltas),
+          GatedMlpCase(kRows, kWidth, 200, 5, deltas), RouteCase({kRows, kWidth, 8, 3, 40}, 6, deltas),
+          ExpertsCase({kRows, kWidth, 8, 3, 40}, 7, deltas),
           CrossEntropyCase({kRows * 5 / 4, kWidth, kVocab, 30, 1}, 8),  // one row in 5 has no target
           AttendCase({"attend", heads, {128}, {{kRows, 0, 0, 0, 0, 0}}}, 9)}) {
       RunCase(c, run);
@@ -415,11 +474,13 @@ TEST(CpuTrainScratch, IsWithinThePlan) {
                          .vocab = kVocab,
                          .grouped = type.format.grouped(),
                          .bf16 = type.format.kind == WeightKind::kBf16,
-                         .head_rows = kRows};
+                         .head_rows = kRows,
+                         .rank = rank,
+                         .expert_rank = rank};
     const int64_t held = static_cast<const CpuTrainKernels&>(*cpu.train).ScratchBytes();
-    EXPECT_LE(held, CpuTrainScratchBytes(shape, 2)) << type.Name();
+    EXPECT_LE(held, CpuTrainScratchBytes(shape, 2)) << type.Name() << " rank " << rank;
     if (run.trained) {
-      EXPECT_GE(held, CpuTrainScratchBytes(shape, 2));
+      EXPECT_GE(held, CpuTrainScratchBytes(shape, 2)) << " rank " << rank;
     }
   }
 }

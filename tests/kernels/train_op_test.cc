@@ -57,6 +57,15 @@ std::vector<TrainCase> AllCases() {
     cases.push_back(SoftEmbedCase({5, width, 19, 3, 3}, 16));
   }
   for (const AttendCaseShape& shape : AttendShapes()) cases.push_back(AttendCase(shape, 17));
+  for (const CaseDeltas& deltas : {CaseDeltas{1, 1, 0}, {1, 0, 1}, {1, 0, 0}, {3, 1, 1}, {8, 3, 2}}) {
+    cases.push_back(LinearCase(5, 7, 11, 20, deltas));
+    cases.push_back(QkvCase({5, 7, kHeads, 3, true}, 21, deltas));
+    cases.push_back(QkvCase({5, 7, kHeads, 2, false}, 22, deltas));
+    cases.push_back(GatedMlpCase(5, 7, 9, 23, deltas));
+    cases.push_back(RouteCase({5, 7, 5, 2, 3}, 24, deltas));
+    cases.push_back(RouteCase({5, 7, 5, 1, 3}, 25, deltas));
+    cases.push_back(ExpertsCase({9, 7, 5, 2, 3}, 26, deltas));
+  }
   return cases;
 }
 
@@ -113,14 +122,22 @@ bool IsMatrixOrVector(const TrainCase& c, const std::string& name) {
   return c.inputs.contains(name) && c.inputs.at(name).kind != Tensor::Kind::kRows;
 }
 
+bool IsDelta(const TrainCase& c, const std::string& name) {
+  return c.inputs.contains(name) && c.inputs.at(name).kind == Tensor::Kind::kDeltas;
+}
+
 TEST(Gradient, OfFrozenWeightsIsNotWrittenAndChangesNoOther) {
   TrainBackend ref = RefTrain();
   for (const TrainCase& c : AllCases()) {
     const Gradients trained = RunCase(c, {ref}), frozen = RunCase(c, {.backend = ref, .trained = false});
+    const Gradients base = RunCase(c, {.backend = ref, .deltas_trained = false});
     for (const auto& [name, gradient] : trained) {
-      EXPECT_EQ(frozen.contains(name), !IsMatrixOrVector(c, name)) << c.name << " by " << name;
-      if (frozen.contains(name)) {
-        EXPECT_EQ(frozen.at(name).values, gradient.values) << c.name << " by " << name;
+      EXPECT_EQ(frozen.contains(name), !IsMatrixOrVector(c, name) || IsDelta(c, name)) << c.name << " by " << name;
+      EXPECT_EQ(base.contains(name), !IsDelta(c, name)) << c.name << " by " << name;
+      for (const Gradients& some : {frozen, base}) {
+        if (some.contains(name)) {
+          EXPECT_EQ(some.at(name).values, gradient.values) << c.name << " by " << name;
+        }
       }
     }
   }

@@ -177,16 +177,17 @@ void CpuKernels::StoreKeyValue(const KvTarget& to, const QkvShape& shape, const 
   }
 }
 
-void CpuKernels::ProjectQkv(Matrix a, const QkvWeights& w, const QkvShape& shape, const Rotary& rotary,
-                            std::span<const KvTarget> target, Matrix q) {
+void CpuKernels::ProjectQkv(Matrix a, std::span<const RowRole> roles, const QkvWeights& w, const QkvShape& shape,
+                            const Rotary& rotary, std::span<const KvTarget> target, Matrix q) {
   const int64_t size = shape.head_size, kv_width = shape.kv_heads * size, stride = PaddedStride(kv_width);
   float* memory = kv_.Floats(2 * a.rows * stride);
   const Matrix k{memory, a.rows, kv_width, stride}, v{memory + a.rows * stride, a.rows, kv_width, stride};
   linear_jobs_.clear();
   const ProductInput input = Input(a, {&w.q, &w.k, &w.v}, codes_);
-  linear_jobs_.push_back({input, PackedMatrix(w.q, 0), q});
-  linear_jobs_.push_back({input, PackedMatrix(w.k, 0), k});
-  if (w.v.present()) linear_jobs_.push_back({input, PackedMatrix(w.v, 0), v});
+  const DeltaRows u = Deltas(a, roles, {}, {&w.q, &w.k, &w.v});
+  linear_jobs_.push_back({input, PackedMatrix(w.q, 0), q, {w.q, 0, u[0]}});
+  linear_jobs_.push_back({input, PackedMatrix(w.k, 0), k, {w.k, 0, u[1]}});
+  if (w.v.present()) linear_jobs_.push_back({input, PackedMatrix(w.v, 0), v, {w.v, 0, u[2]}});
   RunLinear(linear_jobs_);
   auto finish = [&](int64_t row) {
     const float* raw_value = w.v.present() ? v.Row(row) : k.Row(row);

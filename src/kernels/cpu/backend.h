@@ -1,7 +1,8 @@
 // The CPU backend's class: the seam of kernels.h, the row steps its operations share, and the memory it keeps between calls.
-// linear.cc, attention.cc, experts.cc and head.cc hold the operations; product.cc, bf16_avx512.cc and rows.cc the vector code.
+// linear.cc, deltas.cc, attention.cc, experts.cc and head.cc hold the operations; product.cc, bf16_avx512.cc and rows.cc the vector code.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <initializer_list>
 #include <vector>
@@ -17,11 +18,32 @@
 
 namespace dgemma {
 
-/// c = a w^T for all rows and outputs of w.
+/// What the deltas of a weight add to a product with one of its matrices: u up^T. Absent without `u`.
+struct DeltaTerm {
+  DeltaTerm() = default;
+  /// For rows that meet matrix `index` of w; `u` as FindDeltas gave it for them.
+  DeltaTerm(const Weight& w, int64_t index, Matrix rows) : u(rows) {
+    if (u.data != nullptr) up = PackedMatrix(w.low_rank->up, index);
+  }
+  DeltaTerm Rows(int64_t begin, int64_t count) const {
+    DeltaTerm part = *this;
+    if (u.data != nullptr) part.u = u.Rows(begin, count);
+    return part;
+  }
+
+  Matrix u;         ///< [rows, rank]
+  PackedMatrix up;  ///< [out, rank]
+};
+
+/// Of up to three weights that read the same rows, in their order: u [rows, rank]; without data for a weight that has no deltas.
+using DeltaRows = std::array<Matrix, 3>;
+
+/// c = a w^T for all rows and outputs of w, deltas included.
 struct LinearJob {
   ProductInput a;
   PackedMatrix w;
   Matrix c;
+  DeltaTerm delta = {};
 };
 
 /// out[rows, 0 .. hidden) = gelu(a gate^T) * (a up^T). gate starts at row 0 of its matrix, up at row `up_begin` of its own.
@@ -32,6 +54,8 @@ struct GatedJob {
   int64_t up_begin = 0;
   int64_t hidden = 0;
   Matrix out;
+  DeltaTerm gate_delta = {};
+  DeltaTerm up_delta = {};  ///< for all outputs of `up`'s matrix
 };
 
 struct CpuHeadScratch;
@@ -43,7 +67,7 @@ class CpuKernels final : public Kernels {
 
   /// Bytes of the buffers that this backend keeps now, without those of a HeadScratch.
   int64_t ScratchBytes() const {
-    return kv_.bytes() + hidden_.bytes() + gathered_.bytes() + codes_.bytes() + threads_.bytes();
+    return kv_.bytes() + hidden_.bytes() + gathered_.bytes() + codes_.bytes() + deltas_.bytes() + threads_.bytes();
   }
 
   std::string Description() const override;
@@ -55,15 +79,16 @@ class CpuKernels final : public Kernels {
   void Download(Matrix source, std::span<float> target) override;
   void Embed(std::span<const int32_t> ids, const Weight& table, float scale, Matrix out) override;
   void RmsNorm(Matrix x, const Weight& weight, Matrix out) override;
-  void Linear(Matrix x, const Weight& w, Matrix out) override;
+  void Linear(Matrix x, std::span<const RowRole> roles, const Weight& w, Matrix out) override;
   void AddRmsNorm(Matrix x, Matrix sum) override;
   void NormAdd(Matrix y, const Weight& weight, Matrix residual) override;
-  void ProjectQkv(Matrix a, const QkvWeights& w, const QkvShape& shape, const Rotary& rotary,
-                  std::span<const KvTarget> target, Matrix q) override;
+  void ProjectQkv(Matrix a, std::span<const RowRole> roles, const QkvWeights& w, const QkvShape& shape,
+                  const Rotary& rotary, std::span<const KvTarget> target, Matrix q) override;
   void Attend(std::span<const AttentionSpan> spans, const QkvShape& shape, Matrix q, Matrix out) override;
-  void GatedMlp(Matrix x, const MlpWeights& w, Matrix out) override;
-  void Route(Matrix h, const RouterWeights& w, int64_t active, Routes& routes) override;
-  void Experts(Matrix x, const ExpertWeights& w, const Routes& routes, Matrix out) override;
+  void GatedMlp(Matrix x, std::span<const RowRole> roles, const MlpWeights& w, Matrix out) override;
+  void Route(Matrix h, std::span<const RowRole> roles, const RouterWeights& w, int64_t active, Routes& routes) override;
+  void Experts(Matrix x, std::span<const RowRole> roles, const ExpertWeights& w, const Routes& routes,
+               Matrix out) override;
   void JoinBranches(Matrix dense, Matrix experts, const BranchNorms& norms, std::span<const float> scalar,
                     Matrix h) override;
   std::unique_ptr<HeadScratch> MakeHeadScratch() override;
@@ -108,6 +133,14 @@ class CpuKernels final : public Kernels {
   /// thread reads after these.
   void MultiplyBlock(const ProductInput& a, const PackedMatrix& w, int64_t first_panel, Matrix c,
                      const std::byte* next = nullptr) const;
+  /// Adds u up^T to c, whose first column is output first_panel * 16; nothing where there are no deltas.
+  void AddDelta(const DeltaTerm& delta, int64_t first_panel, Matrix c) const;
+  /// u = scale . mask . (x down^T) of every reader that has deltas, in memory from `room` (DeltaFloats); x is float32. `parts` says
+  /// which rows meet which matrix; empty: all rows the only one. roles of the rows of x.
+  DeltaRows FindDeltas(Matrix x, std::span<const RowRole> roles, std::span<const RowPart> parts,
+                       std::initializer_list<const Weight*> readers, MatrixRoom& room);
+  /// row [rank] . scale . mask, in place.
+  void ScaleDelta(const LowRank& delta, RowRole role, float* row) const;
   /// Every job, all rows and columns.
   void RunLinear(std::span<const LinearJob> jobs);
   float NormScale(const float* x, int64_t size) const;
@@ -115,6 +148,9 @@ class CpuKernels final : public Kernels {
   void NormRow(const float* x, int64_t size, const float* weight, float* out) const;
 
  private:
+  /// FindDeltas in memory of this backend, valid until the next call.
+  DeltaRows Deltas(Matrix x, std::span<const RowRole> roles, std::span<const RowPart> parts,
+                   std::initializer_list<const Weight*> readers);
   void RunGated(std::span<const GatedJob> jobs);
   /// The task that the thread which runs `index` will run next, most likely; null at the end.
   const ProductTask* LaterTask(int64_t index) const {
@@ -125,6 +161,14 @@ class CpuKernels final : public Kernels {
   void GatedBlocks(const GatedJob& job, const ProductTask& task, float* scratch, const std::byte* next) const;
   void StoreKeyValue(const KvTarget& to, const QkvShape& shape, const float* key, const float* value) const;
 
+  /// Rows [begin, begin + rows) that meet matrix `index` of a reader of FindDeltas.
+  struct DeltaTask {
+    const LowRank* delta;
+    int64_t index;
+    int64_t begin;
+    int64_t rows;
+    Matrix u;  // of all rows
+  };
   struct AttentionTask {
     const AttentionSpan* span;
     int64_t kv_head;
@@ -166,11 +210,13 @@ class CpuKernels final : public Kernels {
   GrowingBuffer hidden_;                       // [R, F] or [R A, X]: activated hidden values
   GrowingBuffer gathered_;                     // [R A, D]: rows in the order of experts, then the experts' outputs
   GrowingBuffer codes_;                        // activations rounded or quantised for one operation
+  GrowingBuffer deltas_;                       // of Deltas
   GrowingBuffer threads_;                      // scratch of each thread
   std::unique_ptr<HeadScratch> soft_scratch_;  // of SoftEmbed
   std::vector<AttentionTask> attention_tasks_;
   std::vector<ProductTask> product_tasks_;  // of the product that runs
   std::vector<LinearJob> linear_jobs_;
+  std::vector<DeltaTask> delta_tasks_;
   std::vector<GatedJob> gated_jobs_;
   ExpertGroups groups_;
 };

@@ -32,10 +32,12 @@ struct CpuShape {
   bool grouped = false;      ///< any weight is in groups
   bool bf16 = false;         ///< any weight is bfloat16
   int64_t head_rows = 0;     ///< rows of the largest Denoise or SoftEmbed
+  int64_t rank = 0;  ///< largest rank of deltas of a weight, experts' aside; every such weight counts as having it
+  int64_t expert_rank = 0;  ///< largest rank of deltas of experts
 };
 
 /// Bytes the backend holds besides what Allocate and Pack gave out, once passes of this shape have run; buffers only grow, to
-/// exactly these sizes. Includes the HeadScratch of one Denoise (without Denoise, pass head_rows = 0).
+/// exactly these sizes; to smaller ones where only some weights have deltas. Includes the HeadScratch of one Denoise (without Denoise, pass head_rows = 0).
 int64_t CpuScratchBytes(const CpuShape& shape, int threads);
 
 }  // namespace dgemma

@@ -35,7 +35,8 @@ void ChooseExperts(const float* z, int64_t experts, const float* expert_scale, s
 
 }  // namespace
 
-void CpuKernels::Route(Matrix h, const RouterWeights& w, int64_t active, Routes& routes) {
+void CpuKernels::Route(Matrix h, std::span<const RowRole> roles, const RouterWeights& w, int64_t active,
+                       Routes& routes) {
   const int64_t experts = w.proj.out, stride = PaddedStride(h.cols), z_stride = PaddedStride(experts);
   const float root = static_cast<float>(std::pow(static_cast<double>(h.cols), -0.5));
   routes.active = active;
@@ -48,7 +49,8 @@ void CpuKernels::Route(Matrix h, const RouterWeights& w, int64_t active, Routes&
     row_.scale(input.Row(row), h.cols, root, nullptr, input.Row(row));
   };
   RunRows(h.rows, 5 * h.cols, scale);
-  const LinearJob job{Input(input, {&w.proj}, codes_), PackedMatrix(w.proj, 0), z};
+  const DeltaRows u = Deltas(input, roles, {}, {&w.proj});
+  const LinearJob job{Input(input, {&w.proj}, codes_), PackedMatrix(w.proj, 0), z, {w.proj, 0, u[0]}};
   RunLinear({&job, 1});
   auto choose = [&](int64_t row) {
     const auto first = static_cast<size_t>(row * active), count = static_cast<size_t>(active);
@@ -58,35 +60,47 @@ void CpuKernels::Route(Matrix h, const RouterWeights& w, int64_t active, Routes&
   RunRows(h.rows, experts * (40 + active), choose);
 }
 
-void CpuKernels::Experts(Matrix x, const ExpertWeights& w, const Routes& routes, Matrix out) {
-  const int64_t slots = x.rows * routes.active, width = x.cols, hidden = w.down.in, experts = w.down.count;
-  groups_.Sort(routes, experts);
+void CpuKernels::Experts(Matrix x, std::span<const RowRole> roles, const ExpertWeights& w, const Routes& routes,
+                         Matrix out) {
+  const int64_t slots = x.rows * routes.active, width = x.cols, hidden = w.down.in;
+  groups_.Sort(routes, w.down.count);
   const int64_t hidden_stride = PaddedStride(hidden);
   const ProductInput input = Input(x, {&w.gate_up}, codes_);
   const ProductInput gathered = InputRoom(gathered_.Floats(GatheredFloats(slots, width, w.gate_up.format.grouped())),
                                           slots, width, w.gate_up.format);
   const Matrix activated{hidden_.Floats(slots * hidden_stride), slots, hidden, hidden_stride};
-  auto gather = [&](int64_t row) {
-    for (int64_t k = 0; k < routes.active; ++k) {
-      CopyInputRow(input, row, gathered, groups_.Place(row * routes.active + k));
-    }
+  const auto gather = [&](const ProductInput& from, const ProductInput& to) {
+    auto copy = [&](int64_t row) {
+      for (int64_t k = 0; k < routes.active; ++k) {
+        CopyInputRow(from, row, to, groups_.Place(row * routes.active + k));
+      }
+    };
+    RunRows(x.rows, routes.active * width, copy);
   };
-  RunRows(x.rows, routes.active * width, gather);
+  const std::span<const RowRole> slot_roles = groups_.Roles(roles);
+  DeltaRows u;
+  if (w.gate_up.low_rank != nullptr) {  // they read floats, which codes then take the place of
+    gather({x, {}, {}}, {gathered.rows, {}, {}});
+    u = Deltas(gathered.rows, slot_roles, groups_.parts(), {&w.gate_up});
+  }
+  if (w.gate_up.low_rank == nullptr || w.gate_up.format != kFloat32Weights) gather(input, gathered);
+  const auto term_of = [&](const Weight& weight, const RowPart& part) {
+    return DeltaTerm(weight, part.index, u[0]).Rows(part.begin, part.rows);
+  };
   gated_jobs_.clear();
-  linear_jobs_.clear();
-  for (int64_t e = 0; e < experts; ++e) {
-    const int64_t begin = groups_.Begin(e), rows = groups_.Rows(e);
-    if (rows == 0) continue;
-    const PackedMatrix gate_up(w.gate_up, e);
-    gated_jobs_.push_back({gathered.Rows(begin, rows), gate_up, gate_up, hidden, hidden, activated.Rows(begin, rows)});
-    linear_jobs_.push_back({{}, PackedMatrix(w.down, e), gathered.rows.Rows(begin, rows)});
+  for (const RowPart& part : groups_.parts()) {
+    const PackedMatrix gate_up(w.gate_up, part.index);
+    const DeltaTerm delta = term_of(w.gate_up, part);
+    gated_jobs_.push_back({gathered.Rows(part.begin, part.rows), gate_up, gate_up, hidden, hidden,
+                           activated.Rows(part.begin, part.rows), delta, delta});
   }
   RunGated(gated_jobs_);
   const ProductInput down = Input(activated, {&w.down}, codes_);
-  int64_t begin = 0;
-  for (LinearJob& job : linear_jobs_) {
-    job.a = down.Rows(begin, job.c.rows);
-    begin += job.c.rows;
+  u = Deltas(activated, slot_roles, groups_.parts(), {&w.down});
+  linear_jobs_.clear();
+  for (const RowPart& part : groups_.parts()) {
+    linear_jobs_.push_back({down.Rows(part.begin, part.rows), PackedMatrix(w.down, part.index),
+                            gathered.rows.Rows(part.begin, part.rows), term_of(w.down, part)});
   }
   RunLinear(linear_jobs_);  // the gathered inputs are no longer needed: outputs take their place
   auto combine = [&](int64_t row) {

@@ -341,7 +341,7 @@ void CpuKernels::Sample(HeadScratch& scratch, std::span<const int32_t> rows, std
 }
 
 void CpuKernels::Logits(Matrix hidden, const Weight& table, float softcap, Matrix out) {
-  Linear(hidden, table, out);
+  Linear(hidden, {}, table, out);
   const int64_t blocks = Blocks(table.out, kSweepIds);
   auto cap = [&](int64_t block) {
     const int64_t id = block % blocks * kSweepIds;

@@ -81,21 +81,25 @@ void CpuKernels::RunLinear(std::span<const LinearJob> jobs) {
     const ProductTask& task = product_tasks_[static_cast<size_t>(index)];
     const LinearJob& job = jobs[task.job];
     const ProductTask* later = LaterTask(index);
-    MultiplyBlock(job.a.Rows(task.rows.begin, task.rows.count), job.w, task.begin / kPanel,
-                  {job.c.Row(task.rows.begin) + task.begin, task.rows.count, task.end - task.begin, job.c.stride},
+    const Matrix c{job.c.Row(task.rows.begin) + task.begin, task.rows.count, task.end - task.begin, job.c.stride};
+    MultiplyBlock(job.a.Rows(task.rows.begin, task.rows.count), job.w, task.begin / kPanel, c,
                   later == nullptr ? nullptr : jobs[later->job].w.Panel(later->begin / kPanel));
+    AddDelta(job.delta.Rows(task.rows.begin, task.rows.count), task.begin / kPanel, c);
   };
   Run(static_cast<int64_t>(product_tasks_.size()), work, multiply);
 }
 
-void CpuKernels::Linear(Matrix x, const Weight& w, Matrix out) {
-  const LinearJob job{Input(x, {&w}, codes_), PackedMatrix(w, 0), out};
+void CpuKernels::Linear(Matrix x, std::span<const RowRole> roles, const Weight& w, Matrix out) {
+  const DeltaRows u = Deltas(x, roles, {}, {&w});
+  const LinearJob job{Input(x, {&w}, codes_), PackedMatrix(w, 0), out, {w, 0, u[0]}};
   RunLinear({&job, 1});
 }
 
 void CpuKernels::GatedBlocks(const GatedJob& job, const ProductTask& task, float* scratch,
                              const std::byte* next) const {
   const ProductInput a = job.a.Rows(task.rows.begin, task.rows.count);
+  const DeltaTerm gate_delta = job.gate_delta.Rows(task.rows.begin, task.rows.count),
+                  up_delta = job.up_delta.Rows(task.rows.begin, task.rows.count);
   for (int64_t col = task.begin; col < task.end; col += kColumnBlock) {
     const int64_t cols = std::min(kColumnBlock, task.end - col);
     // The up half may begin inside a panel: the product covers whole panels from there, `skip` columns too many on the left.
@@ -104,6 +108,8 @@ void CpuKernels::GatedBlocks(const GatedJob& job, const ProductTask& task, float
     const Matrix up{scratch + a.Count() * gate.stride, a.Count(), skip + cols, PaddedStride(kColumnBlock + kPanel)};
     MultiplyBlock(a, job.gate, col / kPanel, gate, job.up.Panel(first / kPanel));
     MultiplyBlock(a, job.up, first / kPanel, up, col + cols < task.end ? job.gate.Panel((col + cols) / kPanel) : next);
+    AddDelta(gate_delta, col / kPanel, gate);
+    AddDelta(up_delta, first / kPanel, up);
     for (int64_t row = 0; row < a.Count(); ++row) {
       row_.gelu_multiply(gate.Row(row), up.Row(row) + skip, cols, job.out.Row(task.rows.begin + row) + col);
     }
@@ -133,13 +139,21 @@ void CpuKernels::RunGated(std::span<const GatedJob> jobs) {
   Run(static_cast<int64_t>(product_tasks_.size()), work, run);
 }
 
-void CpuKernels::GatedMlp(Matrix x, const MlpWeights& w, Matrix out) {
+void CpuKernels::GatedMlp(Matrix x, std::span<const RowRole> roles, const MlpWeights& w, Matrix out) {
   const int64_t hidden = w.gate.out, stride = PaddedStride(hidden);
   const Matrix activated{hidden_.Floats(x.rows * stride), x.rows, hidden, stride};
-  const GatedJob gated{
-      Input(x, {&w.gate, &w.up}, codes_), PackedMatrix(w.gate, 0), PackedMatrix(w.up, 0), 0, hidden, activated};
+  DeltaRows u = Deltas(x, roles, {}, {&w.gate, &w.up});
+  const GatedJob gated{Input(x, {&w.gate, &w.up}, codes_),
+                       PackedMatrix(w.gate, 0),
+                       PackedMatrix(w.up, 0),
+                       0,
+                       hidden,
+                       activated,
+                       {w.gate, 0, u[0]},
+                       {w.up, 0, u[1]}};
   RunGated({&gated, 1});
-  const LinearJob down{Input(activated, {&w.down}, codes_), PackedMatrix(w.down, 0), out};
+  u = Deltas(activated, roles, {}, {&w.down});
+  const LinearJob down{Input(activated, {&w.down}, codes_), PackedMatrix(w.down, 0), out, {w.down, 0, u[0]}};
   RunLinear({&down, 1});
 }
 

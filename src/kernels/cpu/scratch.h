@@ -2,11 +2,13 @@
 #pragma once
 
 #include <algorithm>
+#include <initializer_list>
 #include <new>
 
 #include "kernels/cpu/grouped.h"
 #include "kernels/cpu/simd.h"
 #include "kernels/host_memory.h"
+#include "tensor/matrix.h"
 
 namespace dgemma {
 
@@ -18,6 +20,22 @@ inline constexpr int64_t kRowBlock = 288;
 inline constexpr int64_t kColumnBlock = 64;
 
 inline int64_t PaddedStride(int64_t cols) { return (cols + kPanel - 1) / kPanel * kPanel + kRowPadding; }
+
+inline int64_t MatrixFloats(int64_t rows, int64_t cols) { return rows * PaddedStride(cols); }
+
+/// Matrices one after the other in one piece of memory.
+class MatrixRoom {
+ public:
+  explicit MatrixRoom(float* memory) : next_(memory) {}
+  Matrix Take(int64_t rows, int64_t cols) {
+    const Matrix matrix{next_, rows, cols, PaddedStride(cols)};
+    next_ += MatrixFloats(rows, cols);
+    return matrix;
+  }
+
+ private:
+  float* next_;
+};
 
 /// A buffer that grows and never shrinks.
 class GrowingBuffer {
@@ -50,6 +68,14 @@ inline constexpr int64_t kScoreKeys = 256;
 inline int64_t AttentionFloats(int64_t head_size, int64_t group) {
   const int64_t pairs = std::max(AttentionPairs(head_size), group);
   return pairs * (2 * PaddedStride(head_size) + (kScoreKeys + kRowPadding) + 4);
+}
+
+/// Floats of u [rows, rank] of every reader that has deltas.
+inline int64_t DeltaFloats(int64_t rows, std::initializer_list<const Weight*> readers) {
+  int64_t floats = 0;
+  for (const Weight* reader : readers)
+    floats += reader->low_rank == nullptr ? 0 : MatrixFloats(rows, reader->low_rank->rank());
+  return floats;
 }
 
 /// Floats of rows in the order of experts: their inputs as float32 or as codes, then their outputs.

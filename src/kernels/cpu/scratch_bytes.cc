@@ -26,7 +26,10 @@ int64_t CpuScratchBytes(const CpuShape& shape, int threads) {
   int64_t each_thread = std::max(GatedFloats(shape.rows), AttentionFloats(shape.head_size, shape.group));
   if (shape.head_rows > 0)
     each_thread = std::max({each_thread, SoftFloats(shape.head_rows), SampleFloats(shape.width)});
-  const int64_t floats = kv + hidden + gathered + codes + each_thread * std::max(threads, 1);
+  const int64_t deltas =
+      std::max(shape.rank > 0 ? 3 * MatrixFloats(shape.rows, shape.rank) : 0,  // queries, keys, values
+               shape.expert_rank > 0 ? MatrixFloats(slots, shape.expert_rank) : 0);
+  const int64_t floats = kv + hidden + gathered + codes + deltas + each_thread * std::max(threads, 1);
   return floats * static_cast<int64_t>(sizeof(float)) +
          CpuHeadScratch::Bytes(shape.head_rows, shape.width, shape.vocab,
                                InputFloats(shape, shape.head_rows, shape.width));

@@ -278,19 +278,21 @@ void CpuTrainKernels::AttendBackward(std::span<const AttentionSpan> spans, std::
   forward_.Run(static_cast<int64_t>(attention_tasks_.size()), work, task_backward);
 }
 
-void CpuTrainKernels::ProjectQkvBackward(Matrix a, const QkvWeights& w, const QkvShape& shape, const Rotary& rotary,
-                                         std::span<const KvTarget> dtarget, Matrix dq, const QkvWeights& dw,
-                                         Matrix da) {
+void CpuTrainKernels::ProjectQkvBackward(Matrix a, std::span<const RowRole> roles, const QkvWeights& w,
+                                         const QkvShape& shape, const Rotary& rotary, std::span<const KvTarget> dtarget,
+                                         Matrix dq, const QkvWeights& dw, Matrix da) {
   const int64_t size = shape.head_size, kv_width = shape.kv_heads * size, q_width = shape.heads * size;
   const bool has_value = w.v.present();
   MatrixRoom room(memory_.Floats(MatrixFloats(a.rows, q_width) + 4 * MatrixFloats(a.rows, kv_width)));
   const Matrix q = room.Take(a.rows, q_width), k = room.Take(a.rows, kv_width), v = room.Take(a.rows, kv_width),
                dk = room.Take(a.rows, kv_width), dv = room.Take(a.rows, kv_width);
   const ProductInput input = forward_.Input(a, {&w.q, &w.k, &w.v}, codes_);
+  MatrixRoom deltas = DeltaRoom(a.rows, {&w.q, &w.k, &w.v});
+  const DeltaRows u = forward_.FindDeltas(a, roles, {}, {&w.q, &w.k, &w.v}, deltas);
   linear_jobs_.clear();
-  linear_jobs_.push_back({input, PackedMatrix(w.q, 0), q});
-  linear_jobs_.push_back({input, PackedMatrix(w.k, 0), k});
-  if (has_value) linear_jobs_.push_back({input, PackedMatrix(w.v, 0), v});
+  linear_jobs_.push_back({input, PackedMatrix(w.q, 0), q, {w.q, 0, u[0]}});
+  linear_jobs_.push_back({input, PackedMatrix(w.k, 0), k, {w.k, 0, u[1]}});
+  if (has_value) linear_jobs_.push_back({input, PackedMatrix(w.v, 0), v, {w.v, 0, u[2]}});
   forward_.RunLinear(linear_jobs_);
 
   auto unrotate = [&](int64_t row) {
@@ -319,19 +321,13 @@ void CpuTrainKernels::ProjectQkvBackward(Matrix a, const QkvWeights& w, const Qk
   if (dw.q_norm.present()) AddColumns(q, shape.heads, dw.q_norm);
   if (!has_value) Add(dv, dk);
 
-  if (dw.q.present() || dw.k.present() || (has_value && dw.v.present())) {
-    const Matrix columns = Columns(a);
-    if (dw.q.present()) AddGradient(columns, dq, dw.q);
-    if (dw.k.present()) AddGradient(columns, dk, dw.k);
-    if (has_value && dw.v.present()) AddGradient(columns, dv, dw.v);
-  }
-  if (da.data == nullptr) return;
-  const BackwardJob first{dq, PackedMatrix(w.q, 0), da}, second{dk, PackedMatrix(w.k, 0), da, Start::kAdd};
-  RunBackward({&first, 1});
-  RunBackward({&second, 1});
-  if (!has_value) return;
-  const BackwardJob third{dv, PackedMatrix(w.v, 0), da, Start::kAdd};
-  RunBackward({&third, 1});
+  const RowPart all{0, 0, a.rows};
+  BackwardProduct three[] = {{w.q, dw.q, dq}, {w.k, dw.k, dk}, {w.v, dw.v, dv}};
+  const std::span<BackwardProduct> products = std::span(three).first(has_value ? 3 : 2);
+  for (size_t i = 0; i < products.size(); ++i) products[i].u = u[i];
+  FindDeltaGradients({roles, {&all, 1}}, products, deltas);
+  AddGradients(a, {&all, 1}, products);
+  if (da.data != nullptr) FindInputGradient({&all, 1}, products, da);
 }
 
 }  // namespace dgemma

@@ -3,12 +3,14 @@
 // vector code.
 #pragma once
 
+#include <initializer_list>
 #include <span>
 #include <vector>
 
 #include "kernels/cpu/backend.h"
 #include "kernels/cpu/cpu_train_kernels.h"
 #include "kernels/cpu/train_simd.h"
+#include "kernels/low_rank.h"
 
 namespace dgemma {
 
@@ -36,6 +38,28 @@ struct GradientJob {
   float* dw = nullptr;  ///< [out / 16][in][16]
 };
 
+/// One weight y = x w^T of a backward operation, deltas included.
+struct BackwardProduct {
+  BackwardProduct(const Weight& weight, const Weight& gradient, Matrix gradient_of_y)
+      : w(weight), dw(gradient), dout(gradient_of_y) {}
+
+  const LowRank* delta() const { return w.low_rank.get(); }
+  bool trains_down() const { return delta() != nullptr && dw.low_rank != nullptr && dw.low_rank->down.present(); }
+  bool trains_up() const { return delta() != nullptr && dw.low_rank != nullptr && dw.low_rank->up.present(); }
+
+  const Weight& w;
+  const Weight& dw;
+  Matrix dout;
+  Matrix u;   ///< [rows, rank] as FindDeltas gives it for x; needed where `up` is trained
+  Matrix du;  ///< [rows, rank] of FindDeltaGradients
+};
+
+/// Which rows of an operation have which role and meet which matrix of its weights.
+struct BackwardRows {
+  std::span<const RowRole> roles;
+  std::span<const RowPart> parts;
+};
+
 /// What the first sweep over the vocabulary finds out about a row.
 struct SoftmaxSum {
   float max = 0;
@@ -53,7 +77,7 @@ class CpuTrainKernels final : public TrainKernels {
 
   /// Bytes of the buffers that this backend keeps now.
   int64_t ScratchBytes() const {
-    return memory_.bytes() + columns_.bytes() + panels_.bytes() + codes_.bytes() + threads_.bytes();
+    return memory_.bytes() + columns_.bytes() + panels_.bytes() + codes_.bytes() + deltas_.bytes() + threads_.bytes();
   }
 
   Result<Weight> MakeGradient(const Weight& weight) override;
@@ -63,16 +87,19 @@ class CpuTrainKernels final : public TrainKernels {
   void Add(Matrix x, Matrix sum) override;
   void EmbedBackward(std::span<const int32_t> ids, float scale, Matrix dout, const Weight& dtable) override;
   void RmsNormBackward(Matrix x, const Weight& weight, Matrix dout, const Weight& dweight, Matrix dx) override;
-  void LinearBackward(Matrix x, const Weight& w, Matrix dout, const Weight& dw, Matrix dx) override;
-  void ProjectQkvBackward(Matrix a, const QkvWeights& w, const QkvShape& shape, const Rotary& rotary,
-                          std::span<const KvTarget> dtarget, Matrix dq, const QkvWeights& dw, Matrix da) override;
+  void LinearBackward(Matrix x, std::span<const RowRole> roles, const Weight& w, Matrix dout, const Weight& dw,
+                      Matrix dx) override;
+  void ProjectQkvBackward(Matrix a, std::span<const RowRole> roles, const QkvWeights& w, const QkvShape& shape,
+                          const Rotary& rotary, std::span<const KvTarget> dtarget, Matrix dq, const QkvWeights& dw,
+                          Matrix da) override;
   void AttendBackward(std::span<const AttentionSpan> spans, std::span<const AttentionSpan> dspans,
                       const QkvShape& shape, Matrix q, Matrix out, Matrix dout, Matrix dq) override;
-  void GatedMlpBackward(Matrix x, const MlpWeights& w, Matrix dout, const MlpWeights& dw, Matrix dx) override;
-  void RouteBackward(Matrix h, const RouterWeights& w, const Routes& routes, std::span<const float> dweight,
-                     const RouterWeights& dw, Matrix dh) override;
-  void ExpertsBackward(Matrix x, const ExpertWeights& w, const Routes& routes, Matrix dout, const ExpertWeights& dw,
-                       std::span<float> droute, Matrix dx) override;
+  void GatedMlpBackward(Matrix x, std::span<const RowRole> roles, const MlpWeights& w, Matrix dout,
+                        const MlpWeights& dw, Matrix dx) override;
+  void RouteBackward(Matrix h, std::span<const RowRole> roles, const RouterWeights& w, const Routes& routes,
+                     std::span<const float> dweight, const RouterWeights& dw, Matrix dh) override;
+  void ExpertsBackward(Matrix x, std::span<const RowRole> roles, const ExpertWeights& w, const Routes& routes,
+                       Matrix dout, const ExpertWeights& dw, std::span<float> droute, Matrix dx) override;
   void JoinBranchesBackward(Matrix dense, Matrix experts, const BranchNorms& norms, std::span<const float> scalar,
                             const BranchNorms& dnorms, Matrix dh, Matrix ddense, Matrix dexperts) override;
   void CrossEntropy(Matrix hidden, const Weight& table, float softcap, std::span<const int32_t> target,
@@ -100,8 +127,16 @@ class CpuTrainKernels final : public TrainKernels {
   RowPanels Panels(Matrix x);
   void RunBackward(std::span<const BackwardJob> jobs);
   void RunGradients(std::span<const GradientJob> jobs);
-  /// dw += dout^T x for one matrix and all rows.
-  void AddGradient(Matrix columns, Matrix dout, const Weight& dw);
+  /// dw += dout^T x, part by part. `columns`: x transposed.
+  void AddGradient(Matrix columns, std::span<const RowPart> parts, Matrix dout, const Weight& dw);
+  /// Room for u and du of these weights; Take them in any order.
+  MatrixRoom DeltaRoom(int64_t rows, std::initializer_list<const Weight*> weights);
+  /// du = scale . mask . (dout up) of every product that has deltas, from `room`.
+  void FindDeltaGradients(const BackwardRows& rows, std::span<BackwardProduct> products, MatrixRoom& room);
+  /// Of all weights that are trained; x [rows, in] is what every product read.
+  void AddGradients(Matrix x, std::span<const RowPart> parts, std::span<const BackwardProduct> products);
+  /// dx = sum of dout w over the products, which read the same rows.
+  void FindInputGradient(std::span<const RowPart> parts, std::span<const BackwardProduct> products, Matrix dx);
 
   /// The gradient of RmsNorm over each of `heads` parts of every row, see TrainRowOps::norm_gradient; weight absent = ones. `terms` gets
   /// what AddColumns adds up to the gradient of the weight, and may alias x; dx may alias dout.
@@ -132,6 +167,7 @@ class CpuTrainKernels final : public TrainKernels {
   GrowingBuffer columns_;  // of Columns
   GrowingBuffer panels_;   // of Panels
   GrowingBuffer codes_;    // activations rounded or quantised, as the forward operations need them
+  GrowingBuffer deltas_;   // of DeltaRoom
   GrowingBuffer threads_;  // scratch of each thread
   std::vector<ProductTask> tasks_;
   std::vector<BackwardJob> backward_jobs_;

@@ -19,8 +19,9 @@ void ChosenShares(const float* z, std::span<const int32_t> experts, std::span<do
 
 }  // namespace
 
-void CpuTrainKernels::RouteBackward(Matrix h, const RouterWeights& w, const Routes& routes,
-                                    std::span<const float> dweight, const RouterWeights& dw, Matrix dh) {
+void CpuTrainKernels::RouteBackward(Matrix h, std::span<const RowRole> roles, const RouterWeights& w,
+                                    const Routes& routes, std::span<const float> dweight, const RouterWeights& dw,
+                                    Matrix dh) {
   const int64_t experts = w.proj.out, width = h.cols;
   const auto active = static_cast<size_t>(routes.active);
   const float root = static_cast<float>(std::pow(static_cast<double>(width), -0.5));
@@ -31,7 +32,9 @@ void CpuTrainKernels::RouteBackward(Matrix h, const RouterWeights& w, const Rout
     row_.scale(input.Row(row), width, root, nullptr, input.Row(row));
   };
   forward_.RunRows(h.rows, 5 * width, scale);
-  const LinearJob project{forward_.Input(input, {&w.proj}, codes_), PackedMatrix(w.proj, 0), z};
+  MatrixRoom deltas = DeltaRoom(h.rows, {&w.proj});
+  const DeltaRows u = forward_.FindDeltas(input, roles, {}, {&w.proj}, deltas);
+  const LinearJob project{forward_.Input(input, {&w.proj}, codes_), PackedMatrix(w.proj, 0), z, {w.proj, 0, u[0]}};
   forward_.RunLinear({&project, 1});
   std::vector<double> shares(active), dshares(active);
   for (int64_t row = 0; row < h.rows; ++row) {  // few values, and sums over rows
@@ -49,18 +52,22 @@ void CpuTrainKernels::RouteBackward(Matrix h, const RouterWeights& w, const Rout
     std::fill_n(z.Row(row), experts, 0.0f);
     for (size_t k = 0; k < active; ++k) z.Row(row)[chosen[k]] = static_cast<float>(shares[k] * (dshares[k] - mean));
   }
-  if (dw.proj.present()) AddGradient(Columns(input), z, dw.proj);
+  const RowPart all{0, 0, h.rows};
+  BackwardProduct proj(w.proj, dw.proj, z);
+  proj.u = u[0];
+  FindDeltaGradients({roles, {&all, 1}}, {&proj, 1}, deltas);
+  AddGradients(input, {&all, 1}, {&proj, 1});
   if (dh.data == nullptr && !dw.scale.present()) return;
-  const BackwardJob back{z, PackedMatrix(w.proj, 0), dinput};
-  RunBackward({&back, 1});
+  FindInputGradient({&all, 1}, {&proj, 1}, dinput);
   auto rescale = [&](int64_t row) { row_.scale(dinput.Row(row), width, root, nullptr, dinput.Row(row)); };
   forward_.RunRows(h.rows, width, rescale);
   NormGradients(h, 1, w.scale, dinput, dh, Start::kAdd, dw.scale.present() ? input : Matrix{});
   if (dw.scale.present()) AddColumns(input, 1, dw.scale);
 }
 
-void CpuTrainKernels::ExpertsBackward(Matrix x, const ExpertWeights& w, const Routes& routes, Matrix dout,
-                                      const ExpertWeights& dw, std::span<float> droute, Matrix dx) {
+void CpuTrainKernels::ExpertsBackward(Matrix x, std::span<const RowRole> roles, const ExpertWeights& w,
+                                      const Routes& routes, Matrix dout, const ExpertWeights& dw,
+                                      std::span<float> droute, Matrix dx) {
   const int64_t slots = x.rows * routes.active, width = x.cols, hidden = w.down.in;
   groups_.Sort(routes, w.down.count);
   const bool rounds = w.down.format != kFloat32Weights;
@@ -75,33 +82,32 @@ void CpuTrainKernels::ExpertsBackward(Matrix x, const ExpertWeights& w, const Ro
     }
   };
   forward_.RunRows(x.rows, 2 * routes.active * width, gather);
-  const auto each_expert = [&](auto visit) {
-    for (int64_t e = 0; e < w.down.count; ++e) {
-      if (groups_.Rows(e) > 0) visit(e, groups_.Begin(e), groups_.Rows(e));
+  const BackwardRows grouped{groups_.Roles(roles), groups_.parts()};
+  MatrixRoom deltas = DeltaRoom(slots, {&w.gate_up, &w.down});
+  const auto multiply = [&](const ProductInput& input, const Weight& weight, Matrix u, Matrix out) {
+    linear_jobs_.clear();
+    for (const auto& [index, begin, count] : grouped.parts) {
+      linear_jobs_.push_back({input.Rows(begin, count), PackedMatrix(weight, index), out.Rows(begin, count),
+                              DeltaTerm(weight, index, u).Rows(begin, count)});
     }
+    forward_.RunLinear(linear_jobs_);
   };
-  const ProductInput input = forward_.Input(rows, {&w.gate_up}, codes_);
-  linear_jobs_.clear();
-  backward_jobs_.clear();
-  each_expert([&](int64_t e, int64_t begin, int64_t count) {
-    linear_jobs_.push_back({input.Rows(begin, count), PackedMatrix(w.gate_up, e), both.Rows(begin, count)});
-    backward_jobs_.push_back({drows.Rows(begin, count), PackedMatrix(w.down, e), dh.Rows(begin, count)});
-  });
-  forward_.RunLinear(linear_jobs_);
+  const DeltaRows u = forward_.FindDeltas(rows, grouped.roles, grouped.parts, {&w.gate_up}, deltas);
+  multiply(forward_.Input(rows, {&w.gate_up}, codes_), w.gate_up, u[0], both);
+  BackwardProduct down(w.down, dw.down, drows), first(w.gate_up, dw.gate_up, both);
+  first.u = u[0];
   const Matrix y = rounds ? room.Take(slots, width) : Matrix{};
   if (rounds) {
     auto activate = [&](int64_t place) {
       row_.gelu_multiply(both.Row(place), both.Row(place) + hidden, hidden, dh.Row(place));
     };
     forward_.RunRows(slots, 20 * hidden, activate);
-    const ProductInput activated = forward_.Input(dh, {&w.down}, codes_);
-    linear_jobs_.clear();
-    each_expert([&](int64_t e, int64_t begin, int64_t count) {
-      linear_jobs_.push_back({activated.Rows(begin, count), PackedMatrix(w.down, e), y.Rows(begin, count)});
-    });
-    forward_.RunLinear(linear_jobs_);
+    MatrixRoom once = deltas;  // the same place as below, where hidden values have their routes' weights
+    const DeltaRows plain = forward_.FindDeltas(dh, grouped.roles, grouped.parts, {&w.down}, once);
+    multiply(forward_.Input(dh, {&w.down}, codes_), w.down, plain[0], y);
   }
-  RunBackward(backward_jobs_);
+  FindDeltaGradients(grouped, {&down, 1}, deltas);
+  FindInputGradient(grouped.parts, {&down, 1}, dh);
   auto gradient = [&](int64_t row) {
     for (int64_t slot = row * routes.active; slot < (row + 1) * routes.active; ++slot) {
       const int64_t place = groups_.Place(slot);
@@ -113,23 +119,13 @@ void CpuTrainKernels::ExpertsBackward(Matrix x, const ExpertWeights& w, const Ro
     }
   };
   forward_.RunRows(x.rows, 40 * routes.active * hidden, gradient);
-  const auto add_gradients = [&](Matrix columns, Matrix douts, const Weight& dweight) {
-    const RowPanels panels = Panels(douts);
-    gradient_jobs_.clear();
-    each_expert([&](int64_t e, int64_t begin, int64_t count) {
-      float* to = dweight.buffer.Floats() + e * PanelsFloats(dweight.in, dweight.out);
-      gradient_jobs_.push_back({columns, panels, begin, count, to});
-    });
-    RunGradients(gradient_jobs_);
-  };
-  if (dw.down.present()) add_gradients(Columns(dh), drows, dw.down);
-  if (dw.gate_up.present()) add_gradients(Columns(rows), both, dw.gate_up);
+  // dh is now the hidden values times their routes' weights, which makes `drows` the gradient of the outputs.
+  if (down.trains_up()) down.u = forward_.FindDeltas(dh, grouped.roles, grouped.parts, {&w.down}, deltas)[0];
+  AddGradients(dh, grouped.parts, {&down, 1});
+  FindDeltaGradients(grouped, {&first, 1}, deltas);
+  AddGradients(rows, grouped.parts, {&first, 1});
   if (dx.data == nullptr) return;
-  backward_jobs_.clear();
-  each_expert([&](int64_t e, int64_t begin, int64_t count) {
-    backward_jobs_.push_back({both.Rows(begin, count), PackedMatrix(w.gate_up, e), rows.Rows(begin, count)});
-  });
-  RunBackward(backward_jobs_);
+  FindInputGradient(grouped.parts, {&first, 1}, rows);
   auto combine = [&](int64_t row) {
     std::fill_n(dx.Row(row), width, 0.0f);
     for (int64_t slot = row * routes.active; slot < (row + 1) * routes.active; ++slot) {

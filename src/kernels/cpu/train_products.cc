@@ -96,39 +96,107 @@ void CpuTrainKernels::RunGradients(std::span<const GradientJob> jobs) {
   forward_.Run(static_cast<int64_t>(tasks_.size()), work, multiply);
 }
 
-void CpuTrainKernels::AddGradient(Matrix columns, Matrix dout, const Weight& dw) {
-  const GradientJob job{columns, Panels(dout), 0, dout.rows, dw.buffer.Floats()};
-  RunGradients({&job, 1});
+void CpuTrainKernels::AddGradient(Matrix columns, std::span<const RowPart> parts, Matrix dout, const Weight& dw) {
+  const RowPanels panels = Panels(dout);
+  gradient_jobs_.clear();
+  for (const RowPart& part : parts) {
+    float* to = dw.buffer.Floats() + part.index * PanelsFloats(dw.in, dw.out);
+    gradient_jobs_.push_back({columns, panels, part.begin, part.rows, to});
+  }
+  RunGradients(gradient_jobs_);
 }
 
-void CpuTrainKernels::LinearBackward(Matrix x, const Weight& w, Matrix dout, const Weight& dw, Matrix dx) {
-  if (dw.present()) AddGradient(Columns(x), dout, dw);
-  if (dx.data == nullptr) return;
-  const BackwardJob job{dout, PackedMatrix(w, 0), dx};
-  RunBackward({&job, 1});
+MatrixRoom CpuTrainKernels::DeltaRoom(int64_t rows, std::initializer_list<const Weight*> weights) {
+  const int64_t floats = 2 * DeltaFloats(rows, weights);
+  return MatrixRoom(floats == 0 ? nullptr : deltas_.Floats(floats));
 }
 
-void CpuTrainKernels::GatedMlpBackward(Matrix x, const MlpWeights& w, Matrix dout, const MlpWeights& dw, Matrix dx) {
+void CpuTrainKernels::FindDeltaGradients(const BackwardRows& rows, std::span<BackwardProduct> products,
+                                         MatrixRoom& room) {
+  for (BackwardProduct& product : products) {
+    if (product.delta() == nullptr) continue;
+    const LowRank& delta = *product.delta();
+    product.du = room.Take(product.dout.rows, delta.rank());
+    backward_jobs_.clear();
+    for (const RowPart& part : rows.parts) {
+      backward_jobs_.push_back({product.dout.Rows(part.begin, part.rows), PackedMatrix(delta.up, part.index),
+                                product.du.Rows(part.begin, part.rows)});
+    }
+    RunBackward(backward_jobs_);
+    auto scale = [&](int64_t row) { forward_.ScaleDelta(delta, RoleOf(rows.roles, row), product.du.Row(row)); };
+    forward_.RunRows(product.du.rows, delta.rank(), scale);
+  }
+}
+
+void CpuTrainKernels::AddGradients(Matrix x, std::span<const RowPart> parts,
+                                   std::span<const BackwardProduct> products) {
+  bool reads_x = false;
+  for (const BackwardProduct& product : products) {
+    if (product.trains_up()) AddGradient(Columns(product.u), parts, product.dout, product.dw.low_rank->up);
+    reads_x = reads_x || product.dw.present() || product.trains_down();
+  }
+  if (!reads_x) return;
+  const Matrix columns = Columns(x);
+  for (const BackwardProduct& product : products) {
+    if (product.dw.present()) AddGradient(columns, parts, product.dout, product.dw);
+    if (product.trains_down()) AddGradient(columns, parts, product.du, product.dw.low_rank->down);
+  }
+}
+
+void CpuTrainKernels::FindInputGradient(std::span<const RowPart> parts, std::span<const BackwardProduct> products,
+                                        Matrix dx) {
+  Start start = Start::kZero;
+  const auto run = [&](Matrix dout, const Weight& w) {
+    backward_jobs_.clear();
+    for (const RowPart& part : parts) {
+      backward_jobs_.push_back(
+          {dout.Rows(part.begin, part.rows), PackedMatrix(w, part.index), dx.Rows(part.begin, part.rows), start});
+    }
+    RunBackward(backward_jobs_);
+    start = Start::kAdd;
+  };
+  for (const BackwardProduct& product : products) {
+    run(product.dout, product.w);
+    if (product.delta() != nullptr) run(product.du, product.delta()->down);
+  }
+}
+
+void CpuTrainKernels::LinearBackward(Matrix x, std::span<const RowRole> roles, const Weight& w, Matrix dout,
+                                     const Weight& dw, Matrix dx) {
+  const RowPart all{0, 0, x.rows};
+  BackwardProduct product(w, dw, dout);
+  MatrixRoom deltas = DeltaRoom(x.rows, {&w});
+  if (product.trains_up()) product.u = forward_.FindDeltas(x, roles, {}, {&w}, deltas)[0];
+  FindDeltaGradients({roles, {&all, 1}}, {&product, 1}, deltas);
+  AddGradients(x, {&all, 1}, {&product, 1});
+  if (dx.data != nullptr) FindInputGradient({&all, 1}, {&product, 1}, dx);
+}
+
+void CpuTrainKernels::GatedMlpBackward(Matrix x, std::span<const RowRole> roles, const MlpWeights& w, Matrix dout,
+                                       const MlpWeights& dw, Matrix dx) {
   const int64_t hidden = w.gate.out;
+  const RowPart all{0, 0, x.rows};
+  const BackwardRows rows{roles, {&all, 1}};
   MatrixRoom room(memory_.Floats(3 * MatrixFloats(x.rows, hidden)));
   const Matrix gate = room.Take(x.rows, hidden), up = room.Take(x.rows, hidden), dh = room.Take(x.rows, hidden);
+  MatrixRoom deltas = DeltaRoom(x.rows, {&w.gate, &w.up, &w.down});
   const ProductInput input = forward_.Input(x, {&w.gate, &w.up}, codes_);
-  const LinearJob linear[] = {{input, PackedMatrix(w.gate, 0), gate}, {input, PackedMatrix(w.up, 0), up}};
+  const DeltaRows u = forward_.FindDeltas(x, roles, {}, {&w.gate, &w.up}, deltas);
+  const LinearJob linear[] = {{input, PackedMatrix(w.gate, 0), gate, {w.gate, 0, u[0]}},
+                              {input, PackedMatrix(w.up, 0), up, {w.up, 0, u[1]}}};
   forward_.RunLinear(linear);
-  const BackwardJob down{dout, PackedMatrix(w.down, 0), dh};
-  RunBackward({&down, 1});
+  BackwardProduct down(w.down, dw.down, dout);
+  FindDeltaGradients(rows, {&down, 1}, deltas);
+  FindInputGradient(rows.parts, {&down, 1}, dh);
   auto gradient = [&](int64_t row) { train_.gated_gradient(gate.Row(row), up.Row(row), dh.Row(row), hidden, 1.0f); };
-  forward_.RunRows(x.rows, 40 * hidden, gradient);
-  if (dw.down.present()) AddGradient(Columns(dh), dout, dw.down);
-  if (dw.gate.present() || dw.up.present()) {
-    const Matrix columns = Columns(x);
-    if (dw.gate.present()) AddGradient(columns, gate, dw.gate);
-    if (dw.up.present()) AddGradient(columns, up, dw.up);
-  }
-  if (dx.data == nullptr) return;
-  const BackwardJob first{gate, PackedMatrix(w.gate, 0), dx}, second{up, PackedMatrix(w.up, 0), dx, Start::kAdd};
-  RunBackward({&first, 1});
-  RunBackward({&second, 1});
+  forward_.RunRows(x.rows, 40 * hidden, gradient);  // dh is now the hidden values, gate and up their gradients
+  if (down.trains_up()) down.u = forward_.FindDeltas(dh, roles, {}, {&w.down}, deltas)[0];
+  AddGradients(dh, rows.parts, {&down, 1});
+  BackwardProduct both[] = {{w.gate, dw.gate, gate}, {w.up, dw.up, up}};
+  for (size_t i = 0; i < 2; ++i) both[i].u = u[i];
+  FindDeltaGradients(rows, both, deltas);
+  AddGradients(x, rows.parts, both);
+  if (dx.data != nullptr) FindInputGradient(rows.parts, both, dx);
 }
 
 }  // namespace dgemma

@@ -6,22 +6,6 @@
 
 namespace dgemma {
 
-inline int64_t MatrixFloats(int64_t rows, int64_t cols) { return rows * PaddedStride(cols); }
-
-/// Matrices one after the other in one piece of memory.
-class MatrixRoom {
- public:
-  explicit MatrixRoom(float* memory) : next_(memory) {}
-  Matrix Take(int64_t rows, int64_t cols) {
-    const Matrix matrix{next_, rows, cols, PaddedStride(cols)};
-    next_ += MatrixFloats(rows, cols);
-    return matrix;
-  }
-
- private:
-  float* next_;
-};
-
 inline int64_t PanelsFloats(int64_t rows, int64_t cols) { return (cols + kPanel - 1) / kPanel * kPanel * rows; }
 
 /// Rows of a matrix that RunBackward transposes at once.

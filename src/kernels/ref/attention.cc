@@ -18,20 +18,21 @@ void RefKernels::RotateHead(const Rotary& rotary, int64_t row, int64_t head_size
   }
 }
 
-void RefKernels::ProjectQkv(Matrix a, const QkvWeights& w, const QkvShape& shape, const Rotary& rotary,
-                            std::span<const KvTarget> target, Matrix q) {
+void RefKernels::ProjectQkv(Matrix a, std::span<const RowRole> roles, const QkvWeights& w, const QkvShape& shape,
+                            const Rotary& rotary, std::span<const KvTarget> target, Matrix q) {
   const int64_t size = shape.head_size;
   std::vector<float> k(static_cast<size_t>(shape.kv_heads * size)), v(k.size());
   for (int64_t row = 0; row < a.rows; ++row) {
-    LinearRow(a.Row(row), w.q, 0, q.Row(row));
+    const RowRole role = RoleOf(roles, row);
+    LinearRow(a.Row(row), role, w.q, 0, q.Row(row));
     for (int64_t head = 0; head < shape.heads; ++head) {
       float* x = q.Row(row) + head * size;
       NormRow(x, size, w.q_norm.Vector(), x);
       RotateHead(rotary, row, size, x);
     }
-    LinearRow(a.Row(row), w.k, 0, k.data());
+    LinearRow(a.Row(row), role, w.k, 0, k.data());
     if (w.v.present())
-      LinearRow(a.Row(row), w.v, 0, v.data());
+      LinearRow(a.Row(row), role, w.v, 0, v.data());
     else
       v = k;
     const KvTarget& to = target[static_cast<size_t>(row)];

@@ -32,7 +32,8 @@ std::vector<int32_t> ChooseExperts(const std::vector<float>& p, int64_t active) 
 
 }  // namespace
 
-void RefKernels::Route(Matrix h, const RouterWeights& w, int64_t active, Routes& routes) {
+void RefKernels::Route(Matrix h, std::span<const RowRole> roles, const RouterWeights& w, int64_t active,
+                       Routes& routes) {
   const int64_t experts = w.proj.out;
   const float root = static_cast<float>(std::pow(static_cast<double>(h.cols), -0.5));
   std::vector<float> input(static_cast<size_t>(h.cols)), z(static_cast<size_t>(experts)), p(z.size());
@@ -45,7 +46,7 @@ void RefKernels::Route(Matrix h, const RouterWeights& w, int64_t active, Routes&
       const float scaled = Rounded(static_cast<double>(input[i] * w.scale.Vector()[i]));
       input[i] = Rounded(static_cast<double>(scaled * root));
     }
-    LinearRow(input.data(), w.proj, 0, z.data());
+    LinearRow(input.data(), RoleOf(roles, row), w.proj, 0, z.data());
     const float max = *std::max_element(z.begin(), z.end());
     double sum = 0;
     for (float value : z) sum += std::exp(static_cast<double>(value) - max);
@@ -62,7 +63,8 @@ void RefKernels::Route(Matrix h, const RouterWeights& w, int64_t active, Routes&
   }
 }
 
-void RefKernels::Experts(Matrix x, const ExpertWeights& w, const Routes& routes, Matrix out) {
+void RefKernels::Experts(Matrix x, std::span<const RowRole> roles, const ExpertWeights& w, const Routes& routes,
+                         Matrix out) {
   const auto hidden = static_cast<size_t>(w.down.in), width = static_cast<size_t>(x.cols);
   std::vector<float> gate_up(2 * hidden), y(width);
   for (int64_t row = 0; row < x.rows; ++row) {
@@ -78,12 +80,12 @@ void RefKernels::Experts(Matrix x, const ExpertWeights& w, const Routes& routes,
     for (int64_t slot : order) {
       const int64_t expert = routes.expert[static_cast<size_t>(slot)];
       const float weight = routes.weight[static_cast<size_t>(slot)];
-      LinearRow(x.Row(row), w.gate_up, expert, gate_up.data());
+      LinearRow(x.Row(row), RoleOf(roles, row), w.gate_up, expert, gate_up.data());
       for (size_t i = 0; i < hidden; ++i) {
         const float activated = Rounded(GeluTanh(static_cast<double>(gate_up[i])));
         gate_up[i] = Rounded(static_cast<double>(activated * gate_up[hidden + i]));
       }
-      LinearRow(gate_up.data(), w.down, expert, y.data());
+      LinearRow(gate_up.data(), RoleOf(roles, row), w.down, expert, y.data());
       for (size_t i = 0; i < width; ++i) {
         total[i] = Rounded(static_cast<double>(total[i] + Rounded(static_cast<double>(y[i] * weight))));
       }

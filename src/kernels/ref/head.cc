@@ -17,7 +17,7 @@ struct RefHeadScratch final : HeadScratch {
 std::unique_ptr<HeadScratch> RefKernels::MakeHeadScratch() { return std::make_unique<RefHeadScratch>(); }
 
 void RefKernels::LogitsRow(const float* hidden, const Weight& table, float softcap, float* out) const {
-  LinearRow(hidden, table, 0, out);
+  LinearRow(hidden, kAnyRole, table, 0, out);
   for (int64_t id = 0; id < table.out; ++id) {
     out[id] = static_cast<float>(std::tanh(static_cast<double>(out[id] / softcap))) * softcap;
   }

@@ -68,7 +68,9 @@ void RefKernels::RmsNorm(Matrix x, const Weight& weight, Matrix out) {
   for (int64_t row = 0; row < x.rows; ++row) NormRow(x.Row(row), x.cols, weight.Vector(), out.Row(row));
 }
 
-void RefKernels::LinearRow(const float* x, const Weight& w, int64_t index, float* out) const {
+void RefKernels::LinearRow(const float* x, RowRole role, const Weight& w, int64_t index, float* out) const {
+  std::vector<double> u;
+  if (w.low_rank != nullptr) u = DeltaRow(x, role, *w.low_rank, index);
   std::vector<float> rounded;
   if (w.format.grouped()) {  // products with groups see activations as int8
     std::vector<int8_t> code(static_cast<size_t>(w.in));
@@ -83,12 +85,16 @@ void RefKernels::LinearRow(const float* x, const Weight& w, int64_t index, float
     const float* weights = w.Vector() + (index * w.out + o) * w.in;
     double sum = 0;
     for (int64_t i = 0; i < w.in; ++i) sum += static_cast<double>(x[i]) * weights[i];
+    if (w.low_rank != nullptr) {
+      const float* up = w.low_rank->up.Vector() + (index * w.out + o) * w.low_rank->rank();
+      for (size_t c = 0; c < u.size(); ++c) sum += u[c] * static_cast<double>(up[c]);
+    }
     out[o] = Rounded(sum);
   }
 }
 
-void RefKernels::Linear(Matrix x, const Weight& w, Matrix out) {
-  for (int64_t row = 0; row < x.rows; ++row) LinearRow(x.Row(row), w, 0, out.Row(row));
+void RefKernels::Linear(Matrix x, std::span<const RowRole> roles, const Weight& w, Matrix out) {
+  for (int64_t row = 0; row < x.rows; ++row) LinearRow(x.Row(row), RoleOf(roles, row), w, 0, out.Row(row));
 }
 
 void RefKernels::AddRmsNorm(Matrix x, Matrix sum) {
@@ -109,15 +115,16 @@ void RefKernels::NormAdd(Matrix y, const Weight& weight, Matrix residual) {
   }
 }
 
-void RefKernels::GatedMlp(Matrix x, const MlpWeights& w, Matrix out) {
+void RefKernels::GatedMlp(Matrix x, std::span<const RowRole> roles, const MlpWeights& w, Matrix out) {
   std::vector<float> gate(static_cast<size_t>(w.gate.out)), up(gate.size());
   for (int64_t row = 0; row < x.rows; ++row) {
-    LinearRow(x.Row(row), w.gate, 0, gate.data());
-    LinearRow(x.Row(row), w.up, 0, up.data());
+    const RowRole role = RoleOf(roles, row);
+    LinearRow(x.Row(row), role, w.gate, 0, gate.data());
+    LinearRow(x.Row(row), role, w.up, 0, up.data());
     for (size_t i = 0; i < gate.size(); ++i) {
       gate[i] = Rounded(static_cast<double>(Rounded(GeluTanh(static_cast<double>(gate[i]))) * up[i]));
     }
-    LinearRow(gate.data(), w.down, 0, out.Row(row));
+    LinearRow(gate.data(), role, w.down, 0, out.Row(row));
   }
 }
 

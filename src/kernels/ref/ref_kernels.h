@@ -3,8 +3,10 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "kernels/kernels.h"
+#include "kernels/low_rank.h"
 #include "tensor/rounding.h"
 
 namespace dgemma {
@@ -15,6 +17,21 @@ struct RefOptions {
 };
 
 std::unique_ptr<Kernels> MakeRefKernels(const RefOptions& options);
+
+/// u [rank] = scale . mask . (x down^T) of one row and one matrix of a weight that has deltas.
+template <typename Value>
+std::vector<double> DeltaRow(const Value* x, RowRole role, const LowRank& delta, int64_t index) {
+  std::vector<double> u(static_cast<size_t>(delta.rank()));
+  const ColumnRange masked = MaskedColumns(delta, role);
+  for (int64_t c = 0; c < delta.rank(); ++c) {
+    if (c >= masked.begin && c < masked.end) continue;
+    const float* down = delta.down.Vector() + (index * delta.rank() + c) * delta.down.in;
+    double sum = 0;
+    for (int64_t i = 0; i < delta.down.in; ++i) sum += static_cast<double>(x[i]) * static_cast<double>(down[i]);
+    u[static_cast<size_t>(c)] = static_cast<double>(delta.scale[static_cast<size_t>(c)]) * sum;
+  }
+  return u;
+}
 
 /// Weights are plain float32 rows here: [count, out, in].
 class RefKernels final : public Kernels {
@@ -31,15 +48,16 @@ class RefKernels final : public Kernels {
   void Download(Matrix source, std::span<float> target) override;
   void Embed(std::span<const int32_t> ids, const Weight& table, float scale, Matrix out) override;
   void RmsNorm(Matrix x, const Weight& weight, Matrix out) override;
-  void Linear(Matrix x, const Weight& w, Matrix out) override;
+  void Linear(Matrix x, std::span<const RowRole> roles, const Weight& w, Matrix out) override;
   void AddRmsNorm(Matrix x, Matrix sum) override;
   void NormAdd(Matrix y, const Weight& weight, Matrix residual) override;
-  void ProjectQkv(Matrix a, const QkvWeights& w, const QkvShape& shape, const Rotary& rotary,
-                  std::span<const KvTarget> target, Matrix q) override;
+  void ProjectQkv(Matrix a, std::span<const RowRole> roles, const QkvWeights& w, const QkvShape& shape,
+                  const Rotary& rotary, std::span<const KvTarget> target, Matrix q) override;
   void Attend(std::span<const AttentionSpan> spans, const QkvShape& shape, Matrix q, Matrix out) override;
-  void GatedMlp(Matrix x, const MlpWeights& w, Matrix out) override;
-  void Route(Matrix h, const RouterWeights& w, int64_t active, Routes& routes) override;
-  void Experts(Matrix x, const ExpertWeights& w, const Routes& routes, Matrix out) override;
+  void GatedMlp(Matrix x, std::span<const RowRole> roles, const MlpWeights& w, Matrix out) override;
+  void Route(Matrix h, std::span<const RowRole> roles, const RouterWeights& w, int64_t active, Routes& routes) override;
+  void Experts(Matrix x, std::span<const RowRole> roles, const ExpertWeights& w, const Routes& routes,
+               Matrix out) override;
   void JoinBranches(Matrix dense, Matrix experts, const BranchNorms& norms, std::span<const float> scalar,
                     Matrix h) override;
   std::unique_ptr<HeadScratch> MakeHeadScratch() override;
@@ -50,10 +68,11 @@ class RefKernels final : public Kernels {
   void Logits(Matrix hidden, const Weight& table, float softcap, Matrix out) override;
   void SoftEmbed(Matrix logits, const Weight& table, float scale, Matrix soft) override;
 
+  /// bf(x . w^T) for one row and one matrix of w, deltas included.
+  void LinearRow(const float* x, RowRole role, const Weight& w, int64_t index, float* out) const;
+
  private:
   float Rounded(double value) const { return Round(options_.rounding, static_cast<float>(value)); }
-  /// bf(x . w^T) for one row and one matrix of w.
-  void LinearRow(const float* x, const Weight& w, int64_t index, float* out) const;
   /// bf(x * (mean(x^2) + eps)^-1/2 * weight); weight null = ones; may alias.
   void NormRow(const float* x, int64_t size, const float* weight, float* out) const;
   /// In-place rotation of one head.

@@ -36,6 +36,18 @@ class GradientSum {
   std::vector<double> sum_;
 };
 
+/// The same of a weight and its deltas.
+class WeightSum {
+ public:
+  explicit WeightSum(const Weight& gradient);
+
+  void Store() const {
+    for (const GradientSum* sum : {&base, &down, &up}) sum->Store();
+  }
+
+  GradientSum base, down, up;
+};
+
 class RefTrainKernels final : public TrainKernels {
  public:
   explicit RefTrainKernels(const RefOptions& options)
@@ -48,16 +60,19 @@ class RefTrainKernels final : public TrainKernels {
   void Add(Matrix x, Matrix sum) override;
   void EmbedBackward(std::span<const int32_t> ids, float scale, Matrix dout, const Weight& dtable) override;
   void RmsNormBackward(Matrix x, const Weight& weight, Matrix dout, const Weight& dweight, Matrix dx) override;
-  void LinearBackward(Matrix x, const Weight& w, Matrix dout, const Weight& dw, Matrix dx) override;
-  void ProjectQkvBackward(Matrix a, const QkvWeights& w, const QkvShape& shape, const Rotary& rotary,
-                          std::span<const KvTarget> dtarget, Matrix dq, const QkvWeights& dw, Matrix da) override;
+  void LinearBackward(Matrix x, std::span<const RowRole> roles, const Weight& w, Matrix dout, const Weight& dw,
+                      Matrix dx) override;
+  void ProjectQkvBackward(Matrix a, std::span<const RowRole> roles, const QkvWeights& w, const QkvShape& shape,
+                          const Rotary& rotary, std::span<const KvTarget> dtarget, Matrix dq, const QkvWeights& dw,
+                          Matrix da) override;
   void AttendBackward(std::span<const AttentionSpan> spans, std::span<const AttentionSpan> dspans,
                       const QkvShape& shape, Matrix q, Matrix out, Matrix dout, Matrix dq) override;
-  void GatedMlpBackward(Matrix x, const MlpWeights& w, Matrix dout, const MlpWeights& dw, Matrix dx) override;
-  void RouteBackward(Matrix h, const RouterWeights& w, const Routes& routes, std::span<const float> dweight,
-                     const RouterWeights& dw, Matrix dh) override;
-  void ExpertsBackward(Matrix x, const ExpertWeights& w, const Routes& routes, Matrix dout, const ExpertWeights& dw,
-                       std::span<float> droute, Matrix dx) override;
+  void GatedMlpBackward(Matrix x, std::span<const RowRole> roles, const MlpWeights& w, Matrix dout,
+                        const MlpWeights& dw, Matrix dx) override;
+  void RouteBackward(Matrix h, std::span<const RowRole> roles, const RouterWeights& w, const Routes& routes,
+                     std::span<const float> dweight, const RouterWeights& dw, Matrix dh) override;
+  void ExpertsBackward(Matrix x, std::span<const RowRole> roles, const ExpertWeights& w, const Routes& routes,
+                       Matrix dout, const ExpertWeights& dw, std::span<float> droute, Matrix dx) override;
   void JoinBranchesBackward(Matrix dense, Matrix experts, const BranchNorms& norms, std::span<const float> scalar,
                             const BranchNorms& dnorms, Matrix dh, Matrix ddense, Matrix dexperts) override;
   void CrossEntropy(Matrix hidden, const Weight& table, float softcap, std::span<const int32_t> target,
@@ -73,7 +88,7 @@ class RefTrainKernels final : public TrainKernels {
 
  private:
   /// One row of x w^T for matrix `index` of w, as the forward operation computes it.
-  std::vector<double> Product(const std::vector<double>& x, const Weight& w, int64_t index);
+  std::vector<double> Product(const std::vector<double>& x, RowRole role, const Weight& w, int64_t index) const;
   /// Gradient of x where out = RmsNorm(x, weight); dweight takes dout n. weight null = ones.
   std::vector<double> NormBackward(const std::vector<double>& x, const float* weight, const std::vector<double>& dout,
                                    GradientSum& dweight) const;

@@ -107,19 +107,21 @@ void RefTrainKernels::AttendBackward(std::span<const AttentionSpan> spans, std::
   }
 }
 
-void RefTrainKernels::ProjectQkvBackward(Matrix a, const QkvWeights& w, const QkvShape& shape, const Rotary& rotary,
-                                         std::span<const KvTarget> dtarget, Matrix dq, const QkvWeights& dw,
-                                         Matrix da) {
+void RefTrainKernels::ProjectQkvBackward(Matrix a, std::span<const RowRole> roles, const QkvWeights& w,
+                                         const QkvShape& shape, const Rotary& rotary, std::span<const KvTarget> dtarget,
+                                         Matrix dq, const QkvWeights& dw, Matrix da) {
   const int64_t size = shape.head_size;
   const auto head_values = [&](std::vector<double>& row, int64_t head) { return row.begin() + head * size; };
   const auto head_of = [&](std::vector<double>& row, int64_t head) {
     return std::vector<double>(head_values(row, head), head_values(row, head + 1));
   };
-  GradientSum dwq(dw.q), dwk(dw.k), dwv(dw.v), dq_norm(dw.q_norm), dk_norm(dw.k_norm), none{kNoGradient};
+  WeightSum dwq(dw.q), dwk(dw.k), dwv(dw.v);
+  GradientSum dq_norm(dw.q_norm), dk_norm(dw.k_norm), none{kNoGradient};
   for (int64_t row = 0; row < a.rows; ++row) {
     const std::vector<double> input = WidenedRow(a, row);
-    std::vector<double> query = Product(input, w.q, 0), key = Product(input, w.k, 0);
-    std::vector<double> value = w.v.present() ? Product(input, w.v, 0) : key;
+    const RowRole role = RoleOf(roles, row);
+    std::vector<double> query = Product(input, role, w.q, 0), key = Product(input, role, w.k, 0);
+    std::vector<double> value = w.v.present() ? Product(input, role, w.v, 0) : key;
     std::vector<double> dquery(query.size()), dkey(key.size()), dvalue(value.size());
     for (int64_t head = 0; head < shape.heads; ++head) {
       std::vector<double> gradient = Widened(dq.Row(row) + head * size, size);
@@ -140,12 +142,13 @@ void RefTrainKernels::ProjectQkvBackward(Matrix a, const QkvWeights& w, const Qk
       std::ranges::copy(NormBackward(head_of(value, head), nullptr, value_gradient, none), head_values(dvalue, head));
     }
     if (!w.v.present()) AddRow(dvalue, dkey);  // V came from the raw K
-    std::vector<double> dinput = ProductBackward(input, w.q, 0, dquery, dwq);
-    AddRow(ProductBackward(input, w.k, 0, dkey, dwk), dinput);
-    if (w.v.present()) AddRow(ProductBackward(input, w.v, 0, dvalue, dwv), dinput);
+    std::vector<double> dinput = ProductBackward(input, role, w.q, 0, dquery, dwq);
+    AddRow(ProductBackward(input, role, w.k, 0, dkey, dwk), dinput);
+    if (w.v.present()) AddRow(ProductBackward(input, role, w.v, 0, dvalue, dwv), dinput);
     if (da.data != nullptr) StoreRow(dinput, da.Row(row));
   }
-  for (GradientSum* sum : {&dwq, &dwk, &dwv, &dq_norm, &dk_norm}) sum->Store();
+  for (WeightSum* sum : {&dwq, &dwk, &dwv}) sum->Store();
+  for (GradientSum* sum : {&dq_norm, &dk_norm}) sum->Store();
 }
 
 }  // namespace dgemma

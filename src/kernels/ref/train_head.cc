@@ -38,7 +38,7 @@ SoftmaxRow::SoftmaxRow(const std::vector<double>& raw, float softcap) {
 void RefTrainKernels::CrossEntropy(Matrix hidden, const Weight& table, float softcap, std::span<const int32_t> target,
                                    std::span<const float> weight, std::span<LossRow> rows, Matrix dhidden,
                                    const Weight& dtable) {
-  GradientSum sum(dtable);
+  WeightSum sum(dtable);
   for (int64_t row = 0; row < hidden.rows; ++row) {
     const auto index = static_cast<size_t>(row);
     rows[index] = {};
@@ -48,15 +48,15 @@ void RefTrainKernels::CrossEntropy(Matrix hidden, const Weight& table, float sof
     }
     const auto wanted = static_cast<size_t>(target[index]);
     const std::vector<double> input = WidenedRow(hidden, row);
-    const SoftmaxRow softmax(Product(input, table, 0), softcap);
+    const SoftmaxRow softmax(Product(input, kAnyRole, table, 0), softcap);
     rows[index].finite = std::ranges::all_of(softmax.z, [](float value) { return std::isfinite(value); });
     rows[index].loss = static_cast<float>(softmax.log_sum - static_cast<double>(softmax.z[wanted]));
     rows[index].correct = std::ranges::max_element(softmax.z) - softmax.z.begin() == static_cast<int64_t>(wanted);
     std::vector<double> draw = softmax.probability;
     draw[wanted] -= 1;
     for (size_t id = 0; id < draw.size(); ++id) draw[id] *= static_cast<double>(weight[index]) * softmax.slope[id];
-    if (dhidden.data == nullptr && !sum.wanted()) continue;
-    const std::vector<double> dinput = ProductBackward(input, table, 0, draw, sum);
+    if (dhidden.data == nullptr && !sum.base.wanted()) continue;
+    const std::vector<double> dinput = ProductBackward(input, kAnyRole, table, 0, draw, sum);
     if (dhidden.data != nullptr) StoreRow(dinput, dhidden.Row(row));
   }
   sum.Store();
@@ -67,7 +67,7 @@ void RefTrainKernels::SoftEmbedBackward(Matrix hidden, const Weight& table, floa
   GradientSum sum(dtable);
   if (!sum.wanted()) return;
   for (int64_t row = 0; row < hidden.rows; ++row) {
-    const SoftmaxRow softmax(Product(WidenedRow(hidden, row), table, 0), softcap);
+    const SoftmaxRow softmax(Product(WidenedRow(hidden, row), kAnyRole, table, 0), softcap);
     const std::vector<double> gradient = WidenedRow(dsoft, row);
     for (int64_t id = 0; id < table.out; ++id) {
       const double p = static_cast<double>(scale) * softmax.probability[static_cast<size_t>(id)];

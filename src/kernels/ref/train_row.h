@@ -23,10 +23,10 @@ inline void AddRow(const std::vector<double>& values, std::vector<double>& sum) 
   for (size_t i = 0; i < values.size(); ++i) sum[i] += values[i];
 }
 
-/// One row of out = x w^T with matrix `index` of w: dw += dout^T x where it is wanted; returns dout w, the gradient of
-/// x.
-std::vector<double> ProductBackward(const std::vector<double>& x, const Weight& w, int64_t index,
-                                    const std::vector<double>& dout, GradientSum& dw);
+/// One row of out = x w^T, which has this role, with matrix `index` of w: adds to the gradients of w and of its deltas where
+/// they are wanted; returns that of x.
+std::vector<double> ProductBackward(const std::vector<double>& x, RowRole role, const Weight& w, int64_t index,
+                                    const std::vector<double>& dout, WeightSum& dw);
 
 /// One row of hidden = gelu(gate) up: `hidden` again, and the gradients of both from dhidden.
 struct GatedRow {
