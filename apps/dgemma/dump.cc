@@ -8,6 +8,7 @@
 #include <array>
 #include <boost/json/value.hpp>
 #include <cmath>
+#include <filesystem>
 #include <map>
 #include <memory>
 
@@ -29,6 +30,7 @@ namespace {
 
 struct DumpArguments {
   std::string model, in, out, generate;
+  std::vector<AdapterFile> adapters;
   Backend backend = Backend::kCpu;
   int threads = 0;
 };
@@ -430,6 +432,9 @@ Result<void> DumpGeneration(const Model& model, const CheckpointFiles& in, const
 
 /// Returns how many tensors were written.
 Result<size_t> Dump(const DumpArguments& arguments) {
+  std::error_code ignored;
+  if (std::filesystem::equivalent(arguments.in, arguments.out, ignored))
+    return Fail(StatusCode::kInvalidArgument, "--out: is the file of --in, which would be lost");
   DG_TRY(const CheckpointFiles in, OpenSafetensors(arguments.in));
   DG_TRY(const CheckpointFiles files, OpenModelFiles(arguments.model));
   DG_TRY(Config config, AtPath(arguments.model, ReadConfig(files)));
@@ -441,6 +446,7 @@ Result<size_t> Dump(const DumpArguments& arguments) {
   EngineOptions options;
   options.backend = arguments.backend;
   options.threads = arguments.threads;
+  options.adapters = arguments.adapters;
   DG_TRY(const LoadedModel loaded, AtPath(arguments.model, LoadModel(files, std::move(config), options)));
   Results results;
   DG_CHECK_OK(AtPath(arguments.in, arguments.generate.empty() ? DumpPasses(*loaded.model, in, results)
@@ -471,6 +477,7 @@ void AddDump(CLI::App& app, Program& program) {
   verb->add_option("--generate", arguments->generate,
                    "JSON options of a generation to replay (max_denoising_steps, t_min, ...)")
       ->check(named);
+  AddLoraFlag(*verb, arguments->adapters);
   AddBackendFlag(*verb, arguments->backend);
   verb->add_option("-t,--threads", arguments->threads, "threads (default: all cores)")->check(CLI::Range(1, 1024));
   AddCommonFlags(*verb, program);

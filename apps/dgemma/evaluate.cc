@@ -1,5 +1,5 @@
-// The model is loaded from its folder as `dgemma run` would load it, so that what is counted is what users get.
-#include "train_evaluate.h"
+// Questions are asked as `dgemma run` would ask them, so that what is counted is what users get.
+#include "evaluate.h"
 
 #include <fmt/format.h>
 
@@ -30,8 +30,8 @@ const char* RoleName(Role role) {
 
 /// The question of a record, where it is one of plain texts.
 std::optional<EvaluationQuestion> QuestionOf(const Record& record) {
-  if (record.messages.empty() || !record.tools.empty() || record.thinking) return std::nullopt;
-  EvaluationQuestion question{record.task, {}, {}, {}};
+  if (record.messages.empty() || !record.tools.empty()) return std::nullopt;
+  EvaluationQuestion question{record.task, {}, {}, {}, record.thinking};
   for (size_t i = 0; i < record.messages.size(); ++i) {
     const Message& message = record.messages[i];
     const auto* text = std::get_if<std::string>(&message.content);
@@ -48,11 +48,12 @@ std::optional<EvaluationQuestion> QuestionOf(const Record& record) {
   return question;
 }
 
-Request RequestOf(const EvaluationQuestion& question, const Engine& engine, std::stop_token stop) {
+Request RequestOf(const EvaluationQuestion& question, const EvaluationOptions& options) {
   Request request;
   for (const auto& [role, text] : question.turns) request.chat.push_back({role, text, {}});
-  request.options = engine.Defaults();
-  request.stop = std::move(stop);
+  request.thinking = question.thinking ? Thinking::kOn : Thinking::kOff;
+  request.options = options.generate;
+  request.stop = options.stop;
   return request;
 }
 
@@ -72,28 +73,29 @@ Result<EvaluationSuite> ReadSuite(const std::string& path, int64_t count) {
   return suite;
 }
 
-Result<Evaluation> Evaluate(const EvaluationSuite& suite, const std::filesystem::path& folder, int64_t steps_taken,
-                            int threads, std::stop_token stop) {
+Result<Evaluation> Evaluate(const EvaluationSuite& suite, Engine& engine, const EvaluationOptions& options,
+                            const std::function<void(int64_t done)>& progress) {
   const auto begin = std::chrono::steady_clock::now();
-  EngineOptions options;
-  options.threads = threads;
-  DG_TRY(const std::unique_ptr<Engine> engine, Engine::Load(folder.string(), options));
   Evaluation evaluation;
   evaluation.line.suite = suite.name;
-  evaluation.line.steps_taken = steps_taken;
-  DG_TRY(const std::unique_ptr<Session> session, engine->NewSession());
+  evaluation.line.steps_taken = options.steps_taken;
+  DG_TRY(const std::unique_ptr<Session> session, engine.NewSession());
   std::set<std::string> shown;
+  int64_t done = 0;
   for (const EvaluationQuestion& question : suite.questions) {
     session->Reset();
-    DG_TRY(const Answer answer, session->Generate(RequestOf(question, *engine, stop)));
+    DG_TRY(const Answer answer, session->Generate(RequestOf(question, options)));
     if (answer.finish == FinishReason::kCancelled) return Fail(StatusCode::kCancelled, "cancelled");
     TaskScore& score = evaluation.line.tasks[question.task];
     ++score.answers;
     score.correct += Correct(question.task, question.prompt, question.expected, answer.text) ? 1 : 0;
     score.canvases += answer.figures.canvases;
     score.canvas_steps += answer.figures.denoise_passes;
-    if (shown.insert(question.task).second)
-      evaluation.samples.push_back({steps_taken, question.task, question.prompt, answer.text, question.expected});
+    if (shown.insert(question.task).second) {
+      evaluation.samples.push_back(
+          {options.steps_taken, question.task, question.prompt, answer.text, question.expected});
+    }
+    if (progress) progress(++done);
   }
   evaluation.line.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return evaluation;

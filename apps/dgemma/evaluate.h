@@ -1,11 +1,12 @@
-// What the weights of a checkpoint are worth: its answers to the questions of a file, counted by task.
+// What a model is worth: its answers to the questions of a file, counted by task.
 #pragma once
 
-#include <filesystem>
+#include <functional>
 #include <stop_token>
 #include <string>
 #include <vector>
 
+#include "dgemma/dgemma.h"
 #include "train/run_log.h"
 
 namespace dgemma {
@@ -16,6 +17,7 @@ struct EvaluationQuestion {
   std::vector<std::pair<std::string, std::string>> turns;  ///< role and text
   std::string prompt;                                      ///< the last user turn
   std::string expected;
+  bool thinking = false;  ///< asks for a thought, which is not graded
 };
 
 struct EvaluationSuite {
@@ -32,8 +34,14 @@ struct Evaluation {
   std::vector<SampleLine> samples;  ///< the first answers, one of each task
 };
 
-/// Answers all questions with the model in `folder`, at the checkpoint's own settings, seed 0. kCancelled.
-Result<Evaluation> Evaluate(const EvaluationSuite& suite, const std::filesystem::path& folder, int64_t steps_taken,
-                            int threads, std::stop_token stop);
+struct EvaluationOptions {
+  GenerateOptions generate;
+  int64_t steps_taken = 0;  ///< of the training, for the log
+  std::stop_token stop;
+};
+
+/// Answers all questions, each in a fresh conversation. kCancelled.
+Result<Evaluation> Evaluate(const EvaluationSuite& suite, Engine& engine, const EvaluationOptions& options,
+                            const std::function<void(int64_t done)>& progress = {});
 
 }  // namespace dgemma

@@ -2,6 +2,7 @@
 #include "machine.h"
 
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -73,6 +74,13 @@ double ReadSpeed(int cores, int64_t free_bytes) {
 }
 
 }  // namespace
+
+int64_t ResidentBytes() {
+  std::ifstream file("/proc/self/statm");
+  int64_t size_pages = 0, resident_pages = 0;
+  file >> size_pages >> resident_pages;
+  return file ? resident_pages * ::sysconf(_SC_PAGESIZE) : 0;
+}
 
 Machine DescribeMachine() {
   Machine machine;

@@ -20,4 +20,7 @@ struct Machine {
 /// Takes about a quarter of a second.
 Machine DescribeMachine();
 
+/// Memory that this process holds now, mapped files that are in memory included; 0 where the system does not say.
+int64_t ResidentBytes();
+
 }  // namespace dgemma

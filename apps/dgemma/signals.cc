@@ -32,6 +32,7 @@ Signals::Signals() {
   const sigset_t set = Watched();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes is like a full disk
   waiter_ = std::thread([this] { Wait(); });
 }
 

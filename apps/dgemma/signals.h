@@ -12,7 +12,8 @@ namespace dgemma {
 
 class Signals {
  public:
-  /// Blocks SIGINT, SIGTERM, SIGHUP and SIGTSTP for this thread and those it starts, ignores SIGPIPE.
+  /// Blocks SIGINT, SIGTERM, SIGHUP and SIGTSTP for this thread and those it starts, ignores SIGPIPE and SIGXFSZ: both show as errors of
+  /// writing.
   Signals();
   ~Signals();
   Signals(const Signals&) = delete;

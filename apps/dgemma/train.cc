@@ -1,4 +1,5 @@
-// `dgemma train MODEL --data FILE --out DIR`: trains a model's weights, in full, with checkpoints that a stopped run goes on from.
+// `dgemma train MODEL --data FILE --out DIR`: trains a model's weights, or an adapter on frozen ones, with checkpoints that a stopped
+// run goes on from.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -11,13 +12,16 @@
 #include <utility>
 
 #include "base/try.h"
+#include "embedded_model.h"
 #include "engine/backend.h"
 #include "engine/guard.h"
 #include "engine/loaded_model.h"
 #include "engine/memory_plan.h"
+#include "evaluate.h"
 #include "files/mapped_file.h"
 #include "files/messages.h"
 #include "machine.h"
+#include "model/adapter_files.h"
 #include "model_source.h"
 #include "numbers.h"
 #include "progress_line.h"
@@ -29,7 +33,7 @@
 #include "train/run_log.h"
 #include "train/tensorboard.h"
 #include "train/trainer.h"
-#include "train_evaluate.h"
+#include "train_arguments.h"
 #include "verbs.h"
 
 namespace dgemma {
@@ -37,84 +41,35 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-struct TrainArguments {
-  std::string model;
-  std::string new_config, tokenizer;
-  std::vector<std::string> data;
-  std::string out;
-  std::string config_file;
-  std::string schedule = "cosine";
-  std::string canvases = "one";
-  std::string next_token = "text", fill = "both";
-  TrainOptions options;
-  std::vector<std::string> eval;
-  int64_t eval_count = 100;
-  int64_t save_every = 500;
-  int64_t log_every = 10;
-  int keep = 3;
-  int threads = 0;
-  bool no_shuffle = false, strict = false;
-  bool resume = false, force = false, dry_run = false;
-};
-
-/// config.json, tokenizer.json and TOML files are no larger.
+/// config.json and tokenizer.json are no larger.
 constexpr uint64_t kTextBytes = 256u << 20;
-
-/// Every key of the file is a flag's name; flags of the command line win.
-Result<void> ReadConfigFile(CLI::App& verb, const std::string& path) {
-  if (path.empty()) return {};
-  DG_TRY(const std::string text, ReadWholeFile(path, kTextBytes));
-  std::istringstream stream(text);
-  try {
-    for (const CLI::ConfigItem& item : CLI::ConfigTOML().from_config(stream)) {
-      if (item.name == "++" || item.name == "--") continue;  // begin and end of a section
-      CLI::Option* option = verb.get_option_no_throw("--" + item.name);
-      if (option == nullptr || item.name == "config") {
-        return Fail(StatusCode::kInvalidArgument,
-                    fmt::format("{}: {}: no flag of this name", path, Quoted(item.fullname())));
-      }
-      if (option->count() > 0) continue;
-      if (option->get_items_expected_max() == 0 && item.inputs.size() == 1 && item.inputs.front() == "false") continue;
-      option->add_result(item.inputs);
-      option->run_callback();
-    }
-  } catch (const CLI::Error& error) {
-    return Fail(StatusCode::kInvalidArgument, fmt::format("{}: {}", path, Quoted(error.what())));
-  }
-  return {};
-}
-
-Result<void> FillOptions(TrainArguments& a, const Config& config) {
-  TrainOptions& o = a.options;
-  o.schedule.kind = a.schedule == "constant" ? ScheduleKind::kConstant
-                    : a.schedule == "linear" ? ScheduleKind::kLinear
-                                             : ScheduleKind::kCosine;
-  o.targets.canvases = a.canvases == "all" ? CanvasesTrained::kAll : CanvasesTrained::kOne;
-  o.targets.next_token = a.next_token == "answers" ? NextTokenTargets::kAnswers : NextTokenTargets::kText;
-  o.targets.fill = a.fill == "none"     ? FillTargets::kNone
-                   : a.fill == "canvas" ? FillTargets::kCanvas
-                                        : FillTargets::kBoth;
-  o.order = a.no_shuffle ? Order::kAsGiven : Order::kShuffled;
-  o.examples.canvas = config.canvas;
-  o.noise.vocab = config.vocab;
-  return CheckTrainOptions(o);
-}
 
 /// All of a run that lives as long as it.
 struct Run {
-  std::filesystem::path folder;
+  std::filesystem::path folder{};
+  ModelSource source{};  ///< of the model that the run began with
   ModelBase base;
-  LoadedModel loaded;
-  std::unique_ptr<TrainKernels> kernels;
-  std::unique_ptr<Trainer> trainer;
-  RunIdentity identity;
-  std::vector<EvaluationSuite> suites;
-  ReportSubject subject;
-  std::optional<RunLog> log;
-  std::optional<EventFile> events;
+  std::optional<Adapter> adapter{};  ///< what is trained, where it is no weights; values as the run began
+  LoadedModel loaded{};
+  std::unique_ptr<TrainKernels> kernels{};
+  std::unique_ptr<Trainer> trainer{};
+  WriteTrained write{};
+  RunIdentity identity{};
+  std::vector<EvaluationSuite> suites{};
+  ReportSubject subject{};
+  std::optional<RunLog> log{};
+  std::optional<EventFile> events{};
   bool replaces_old_run = false;  ///< the folder's checkpoints go when the first one of this run is saved
 
   std::filesystem::path checkpoints() const { return folder / "checkpoints"; }
+  std::filesystem::path result() const { return folder / (adapter ? "adapter" : "model"); }
+  /// The model as a checkpoint has it.
+  ModelSource Saved(const std::filesystem::path& checkpoint) const {
+    if (!adapter) return {checkpoint.string(), source.options};
+    ModelSource adapted = source;
+    adapted.options.adapters = {{checkpoint.string(), 1.0f}};
+    return adapted;
+  }
 };
 
 double Now() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
@@ -125,39 +80,41 @@ Result<void> Log(Run& run, int64_t step, const Line& line) {
   return run.events->Append(step, Now(), ScalarsOf(line));
 }
 
-void PrintPlan(Program& program, const TrainArguments& a, const Config& config, std::span<const PlannedWeight> weights,
-               const Dataset& data, int64_t planned_bytes) {
+void PrintPlan(Program& program, const TrainArguments& a, const Run& run, const Config& config,
+               std::span<const PlannedWeight> weights, const Dataset& data, const MemoryPlan& plan) {
   const int64_t values =
       std::transform_reduce(weights.begin(), weights.end(), int64_t{0}, std::plus<>(),
                             [](const PlannedWeight& w) { return static_cast<int64_t>(w.spec.Values()); });
+  const auto millions = [](int64_t count) { return fmt::format("{:.2f} M", static_cast<double>(count) / 1e6); };
   const TrainOptions& o = a.options;
-  program.Note(fmt::format("model: {:.2f} M parameters trained in float32, {} layers, canvas {}",
-                           static_cast<double>(values) / 1e6, config.layers.size(), config.canvas));
+  const std::string trained =
+      run.adapter ? fmt::format("{} parameters frozen in {}, {} trained in an adapter", millions(values),
+                                FormatNames(weights), millions(AdapterValues(*run.adapter)))
+                  : millions(values) + " parameters trained in float32";
+  program.Note(fmt::format("model: {}, {} layers, canvas {}", trained, config.layers.size(), config.canvas));
   for (const std::string& line : Describe(data.statistics())) program.Note("data: " + line);
   program.Note(
       fmt::format("run: {} steps of {} examples ({:.1f} epochs), rate {:g} {} after {} steps of warm-up, seed {}",
                   o.steps, o.batch, static_cast<double>(o.steps * o.batch) / static_cast<double>(data.size()),
                   o.schedule.peak, a.schedule, o.schedule.warmup, o.seed));
-  program.Note(
-      fmt::format("memory: {} planned for weights, gradients, moments and passes, beside the program and the data",
-                  BytesText(planned_bytes)));
+  program.Note(fmt::format("memory: {} planned, {} of it weights; beside the program and the data",
+                           BytesText(plan.weights + plan.pass), BytesText(plan.weights)));
 }
 
-void PrintStep(Program& program, const StepReport& report, const TrainOptions& options, double seconds,
-               int64_t steps_timed) {
-  const double step_seconds = seconds / static_cast<double>(std::max<int64_t>(steps_timed, 1));
+void PrintStep(Program& program, const StepLine& line, const TrainOptions& options, double step_seconds) {
+  const StepReport& report = line.report;
   int64_t rows = 0, correct = 0;
   for (const auto& [task, counts] : report.tasks) {
     rows += counts.rows;
     correct += counts.correct;
   }
-  program.Note(
-      fmt::format("step {}/{}  diffusion {:.4f}  next token {:.4f}  right {:.1f} %  norm {:.2f}  rate {:.2e}  {:.0f} "
-                  "tok/s  {} left",
-                  report.step + 1, options.steps, report.diffusion_loss, report.next_token_loss,
-                  100.0 * static_cast<double>(correct) / static_cast<double>(std::max<int64_t>(rows, 1)),
-                  report.gradient_norm, report.rate, static_cast<double>(report.rows) / step_seconds,
-                  DurationText(step_seconds * static_cast<double>(options.steps - report.step - 1))));
+  program.Note(fmt::format(
+      "step {}/{}  diffusion {:.4f}  next token {:.4f}  right {:.1f} %  norm {:.2f}  rate {:.2e}  {:.0f} "
+      "tok/s  {}  {} left",
+      report.step + 1, options.steps, report.diffusion_loss, report.next_token_loss,
+      100.0 * static_cast<double>(correct) / static_cast<double>(std::max<int64_t>(rows, 1)), report.gradient_norm,
+      report.rate, static_cast<double>(report.rows) / step_seconds, BytesText(line.memory_bytes),
+      DurationText(step_seconds * static_cast<double>(options.steps - report.step - 1))));
 }
 
 /// A checkpoint, what its weights answer, and the report.
@@ -174,11 +131,12 @@ Result<void> SaveAndEvaluate(Program& program, const TrainArguments& a, Run& run
     std::error_code ignored;
     std::filesystem::remove_all(run.checkpoints(), ignored);
   }
-  DG_TRY(const std::filesystem::path saved, SaveCheckpoint(run.base, run.loaded.model->config, run.trainer->optimizer(),
-                                                           *run.kernels, run.identity, run.checkpoints(), a.keep));
+  DG_TRY(const std::filesystem::path saved,
+         SaveCheckpoint(run.write, run.trainer->optimizer(), *run.kernels, run.identity, run.checkpoints(), a.keep));
   for (const EvaluationSuite& suite : run.suites) {
     if (stop.stop_requested()) break;
-    const auto evaluation = Evaluate(suite, saved, taken, a.threads, stop);
+    DG_TRY(const std::unique_ptr<Engine> engine, LoadEngine(run.Saved(saved)));
+    const auto evaluation = Evaluate(suite, *engine, {engine->Defaults(), taken, stop});
     if (!evaluation && evaluation.error().code == StatusCode::kCancelled)
       break;  // the checkpoint is there; the run ends anyway
     if (!evaluation) return std::unexpected(evaluation.error());
@@ -200,8 +158,9 @@ Result<void> RunSteps(Program& program, const TrainArguments& a, Run& run, int64
   int64_t saved = first;
   while (run.trainer->steps_taken() < a.options.steps) {
     const auto report = run.trainer->Step(stop.get_token());
-    if (!report) {
-      if (report.error().code == StatusCode::kCancelled && run.trainer->steps_taken() > saved) {
+    if (!report) {  // nothing has changed since the step before, whose weights are worth keeping
+      if (run.trainer->steps_taken() > saved) {
+        stop.request_stop();  // no evaluation
         DG_CHECK_OK(SaveAndEvaluate(program, a, run, stop.get_token()));
         program.Note(fmt::format("saved after {} steps; --resume goes on from there", run.trainer->steps_taken()));
       }
@@ -213,9 +172,10 @@ Result<void> RunSteps(Program& program, const TrainArguments& a, Run& run, int64
     line.epoch = static_cast<double>(line.examples) / static_cast<double>(data_size);
     line.rows_per_second = static_cast<double>(report->rows) * static_cast<double>(taken - first) / seconds;
     line.seconds = seconds_before + seconds;
+    line.memory_bytes = ResidentBytes();
     DG_CHECK_OK(Log(run, report->step, line));
     if (taken % a.log_every == 0 || taken == a.options.steps || taken == first + 1)
-      PrintStep(program, *report, a.options, seconds, taken - first);
+      PrintStep(program, line, a.options, seconds / static_cast<double>(taken - first));
     if (taken % a.save_every == 0 || taken == a.options.steps) {
       DG_CHECK_OK(SaveAndEvaluate(program, a, run, stop.get_token()));
       saved = taken;
@@ -223,10 +183,9 @@ Result<void> RunSteps(Program& program, const TrainArguments& a, Run& run, int64
   }
   // An older result goes first, so that the new one appears whole; the checkpoint has the same weights.
   std::error_code ignored;
-  std::filesystem::remove_all(run.folder / "model", ignored);
+  std::filesystem::remove_all(run.result(), ignored);
   const SavedWeights which = a.options.optimizer.average > 0 ? SavedWeights::kAverage : SavedWeights::kCurrent;
-  return SaveModel(run.base, run.loaded.model->config, run.trainer->optimizer(), *run.kernels, which,
-                   run.folder / "model");
+  return SaveTrained(run.write, run.trainer->optimizer(), which, run.result());
 }
 
 /// The outputs for people. A run that goes on keeps what it had logged up to its checkpoint.
@@ -252,18 +211,6 @@ Result<void> OpenLogs(const TrainArguments& a, const Dataset& data, Run& run) {
   return {};
 }
 
-/// Everything that a step depends on besides data, seed and batch, as a text. The number of steps is not in it: a run may be
-/// prolonged.
-std::string Recipe(const TrainArguments& a) {
-  const TrainOptions& o = a.options;
-  return fmt::format(
-      "rate {} {} {} {}, adam {} {} {} {} {} {}, loss {} {} {}, noise {} {} {}, {} {} {} {}, {} tokens, {} rows",
-      o.schedule.peak, o.schedule.end, a.schedule, o.schedule.warmup, o.optimizer.beta1, o.optimizer.beta2,
-      o.optimizer.eps, o.optimizer.decay, o.optimizer.clip, o.optimizer.average, o.objective.diffusion_weight,
-      o.objective.next_token_weight, o.objective.feedback_passes, o.noise.t_min, o.noise.t_max, o.noise.self_condition,
-      a.canvases, a.next_token, a.fill, a.no_shuffle, o.examples.max_tokens, o.pass_rows);
-}
-
 /// kResourceExhausted when these float32 weights alone are more than there is.
 Result<void> CheckNewModel(const std::string& config_text) {
   DG_TRY(const Config config, At("config.json", ParseConfig(config_text)));
@@ -272,30 +219,78 @@ Result<void> CheckNewModel(const std::string& config_text) {
   return CheckMemory(plan);
 }
 
+Result<void> CheckArguments(const TrainArguments& a, bool holds_run) {
+  const auto refuse = [](const std::string& why) { return Fail(StatusCode::kInvalidArgument, why); };
+  if (a.resume && a.force) return refuse("--resume and --force: give one of them");
+  if (a.data.empty()) return refuse("--data: at least one file is needed");
+  if (a.out.empty() && !a.dry_run) return refuse("--out: a folder is needed");
+  if (a.new_config.empty() != a.tokenizer.empty()) return refuse("--new and --tokenizer: give both or none");
+  if (a.new_config.empty() == a.model.empty()) return refuse("give either MODEL or --new with --tokenizer");
+  if (!a.new_config.empty() && a.TrainsAdapter()) return refuse("--lora-rank: an adapter needs a trained MODEL");
+  if (holds_run && !a.resume && !a.force && !a.dry_run)
+    return refuse(a.out + ": holds a run already (--resume goes on, --force starts again)");
+  return {};
+}
+
+/// The files that a run begins with, or goes on from.
+Result<CheckpointFiles> OpenBase(const TrainArguments& a, const std::optional<std::filesystem::path>& resumed) {
+  if (resumed && !a.TrainsAdapter()) return OpenCheckpoint(*resumed);
+  if (a.new_config.empty()) return OpenModelFiles(a.model);
+  DG_TRY(const std::string config_text, ReadWholeFile(a.new_config, kTextBytes));
+  DG_TRY(const std::string tokenizer_text, ReadWholeFile(a.tokenizer, kTextBytes));
+  DG_CHECK_OK(CheckNewModel(config_text));
+  return NewModel(config_text, tokenizer_text, a.options.seed);
+}
+
+/// The adapter that a run begins with, or goes on from; none when weights are trained.
+Result<std::optional<Adapter>> OpenAdapter(const TrainArguments& a, const Config& config,
+                                           const std::optional<std::filesystem::path>& resumed) {
+  if (!a.TrainsAdapter()) return std::nullopt;
+  if (resumed || !a.lora_file.empty()) {
+    DG_TRY(Adapter read, ReadAdapter(resumed ? resumed->string() : a.lora_file, config));
+    return std::optional(std::move(read));
+  }
+  DG_TRY(Adapter made, NewAdapter(config, a.lora, a.options.seed));
+  return std::optional(std::move(made));
+}
+
+/// Loads the model and makes the trainer of its weights or of the run's adapter; refuses before that what does not fit into memory.
+Result<void> MakeTrainer(Program& program, const TrainArguments& a, Config config, const Dataset& data, Run& run) {
+  const auto float32 = [](const TensorSpec&, const StoredTensor&) { return kFloat32Weights; };
+  const FormatChoice format = run.adapter ? FormatChoice(ComputeFormat) : FormatChoice(float32);
+  std::unique_ptr<Kernels> kernels = MakeKernels(run.source.options, config);
+  std::vector<PlannedWeight> planned = PlanWeights(run.base.files, config, *kernels, format);
+  const TrainLimits limits = LimitsOf(a.options);
+  std::vector<AppliedAdapter> applied;
+  if (run.adapter) applied.push_back({&*run.adapter, 1});
+  const int64_t adapter_bytes = PlanAdapters(applied, *kernels, planned);
+  MemoryPlan plan;
+  plan.weights = PlannedWeightBytes(planned) + adapter_bytes;
+  plan.pass = Trainer::PlannedBytes(config, run.adapter ? adapter_bytes : plan.weights, a.options) +
+              PlannedScratchBytes(run.source.options, config, planned, limits.rows, limits.canvases) +
+              PlannedTrainScratchBytes(run.source.options, config, planned, limits.rows);
+  if (program.loudness != Loudness::kQuiet) PrintPlan(program, a, run, config, planned, data, plan);
+  DG_CHECK_OK(CheckMemory(plan));
+  if (a.dry_run) return {};
+  DG_TRY(run.loaded, LoadModel(run.base.files, std::move(config), std::move(kernels), {}, format));
+  Model& model = *run.loaded.model;
+  DG_CHECK_OK(AttachAdapters(applied, model.config, model.weights, *run.loaded.kernels));
+  run.kernels = MakeTrainKernels(*run.loaded.kernels);
+  const ListTrained trained =
+      run.adapter ? TrainAdapters(model.config, model.weights) : TrainWeights(model.config, model.weights);
+  run.write = run.adapter ? WriteTrainedAdapter(*run.adapter, model.config, model.weights, *run.kernels)
+                          : WriteModel(run.base, model.config, *run.kernels);
+  DG_TRY(run.trainer, Trainer::Create(model, *run.kernels, data, a.options, trained));
+  return {};
+}
+
 Result<void> Train(Program& program, CLI::App& verb, TrainArguments& a) {
   DG_CHECK_OK(ReadConfigFile(verb, a.config_file));
-  if (a.resume && a.force) return Fail(StatusCode::kInvalidArgument, "--resume and --force: give one of them");
-  if (a.data.empty()) return Fail(StatusCode::kInvalidArgument, "--data: at least one file is needed");
-  if (a.out.empty() && !a.dry_run) return Fail(StatusCode::kInvalidArgument, "--out: a folder is needed");
-  if (a.new_config.empty() != a.tokenizer.empty())
-    return Fail(StatusCode::kInvalidArgument, "--new and --tokenizer: give both or none");
-  if (a.new_config.empty() == a.model.empty())
-    return Fail(StatusCode::kInvalidArgument, "give either MODEL or --new with --tokenizer");
   const std::filesystem::path folder = a.out;
   const auto newest = a.out.empty() ? std::nullopt : NewestCheckpoint(folder / "checkpoints");
-  if (newest && !a.resume && !a.force && !a.dry_run) {
-    return Fail(StatusCode::kInvalidArgument, a.out + ": holds a run already (--resume goes on, --force starts again)");
-  }
-  const bool resume = a.resume && newest;
-  const auto open = [&]() -> Result<CheckpointFiles> {
-    if (resume) return OpenCheckpoint(*newest);
-    if (a.new_config.empty()) return OpenModelFiles(a.model);
-    DG_TRY(const std::string config_text, ReadWholeFile(a.new_config, kTextBytes));
-    DG_TRY(const std::string tokenizer_text, ReadWholeFile(a.tokenizer, kTextBytes));
-    DG_CHECK_OK(CheckNewModel(config_text));
-    return NewModel(config_text, tokenizer_text, a.options.seed);
-  };
-  DG_TRY(CheckpointFiles files, open());
+  DG_CHECK_OK(CheckArguments(a, newest.has_value()));
+  const auto resumed = a.resume ? newest : std::nullopt;
+  DG_TRY(CheckpointFiles files, OpenBase(a, resumed));
   DG_TRY(const Config config, ReadConfig(files));
   DG_CHECK_OK(RequireCanvases(config));
   DG_CHECK_OK(FillOptions(a, config));
@@ -306,170 +301,53 @@ Result<void> Train(Program& program, CLI::App& verb, TrainArguments& a) {
   data_options.examples = a.options.examples;
   data_options.faults = a.strict ? FaultPolicy::kRefuse : FaultPolicy::kLeaveOut;
   DG_TRY(const Dataset data, Dataset::Open(a.data, tokenizer, data_options));
-
-  EngineOptions engine_options;
-  engine_options.threads = a.threads;
-  const auto all = [](const TensorSpec&) { return true; };
-  const auto float32 = [](const TensorSpec&, const StoredTensor&) { return kFloat32Weights; };
   DG_TRY(ModelTexts texts, ReadTexts(files));
-  Run run{folder,  {std::move(files), std::move(texts)},
-          {},      nullptr,
-          nullptr, {data.fingerprint(), a.options.seed, a.options.batch, Recipe(a)},
-          {},      {},
-          {},      {}};
+  DG_TRY(std::optional<Adapter> adapter, OpenAdapter(a, config, resumed));
+
+  Run run{.folder = folder,
+          .base = {std::move(files), std::move(texts)},
+          .adapter = std::move(adapter),
+          .identity = {data.fingerprint(), a.options.seed, a.options.batch, Recipe(a)}};
+  run.source.model = a.model;
+  run.source.options.threads = a.threads;
   for (const std::string& path : a.eval) {
     DG_TRY(EvaluationSuite suite, ReadSuite(path, a.eval_count));
     run.suites.push_back(std::move(suite));
   }
-  std::unique_ptr<Kernels> kernels = MakeKernels(engine_options, config);
-  const std::vector<PlannedWeight> planned = PlanWeights(run.base.files, config, *kernels, float32);
-  const TrainLimits limits = LimitsOf(a.options);
-  MemoryPlan plan;
-  plan.weights = PlannedWeightBytes(planned);
-  plan.pass = Trainer::PlannedBytes(config, planned, a.options, all) +
-              PlannedScratchBytes(engine_options, config, planned, limits.rows, limits.canvases) +
-              PlannedTrainScratchBytes(engine_options, config, planned, limits.rows);
-  if (program.loudness != Loudness::kQuiet) PrintPlan(program, a, config, planned, data, plan.Total());
-  DG_CHECK_OK(CheckMemory(plan));
+  DG_CHECK_OK(MakeTrainer(program, a, config, data, run));
   if (a.dry_run) return {};
-  DG_TRY(run.loaded, LoadModel(run.base.files, config, std::move(kernels), {}, float32));
-  Weights weights = run.loaded.model->weights;  // the same memory
-  run.kernels = MakeTrainKernels(*run.loaded.kernels);
-  DG_TRY(run.trainer, Trainer::Create(*run.loaded.model, weights, *run.kernels, data, a.options, all));
-  if (resume) {
-    DG_CHECK_OK(LoadOptimizer(*newest, run.identity, *run.loaded.kernels, run.trainer->optimizer()));
+  if (resumed) {
+    DG_CHECK_OK(LoadOptimizer(*resumed, run.identity, *run.loaded.kernels, run.trainer->optimizer()));
     program.Note(fmt::format("going on from step {}", run.trainer->steps_taken()));
   }
-  run.replaces_old_run = !resume;
+  run.replaces_old_run = !resumed;
   RemovePartialCheckpoints(run.checkpoints());
   DG_CHECK_OK(OpenLogs(a, data, run));
   return RunSteps(program, a, run, data.size());
 }
 
-void AddFlags(CLI::App& verb, TrainArguments& a) {
-  TrainOptions& o = a.options;
-  verb.add_option("model", a.model, "a model folder, or `embedded`")->check(NotEmpty)->type_name("MODEL");
-  verb.add_option("--new", a.new_config, "start from random weights of this config.json")
-      ->check(NotEmpty)
-      ->type_name("CONFIG");
-  verb.add_option("--tokenizer", a.tokenizer, "tokenizer.json of the new model")->check(NotEmpty)->type_name("FILE");
-  verb.add_option("--data", a.data, "JSONL (messages, or prompt and completion) or CSV puzzles; several")
-      ->check(NotEmpty)
-      ->type_name("FILE");
-  verb.add_option("--eval", a.eval, "JSONL of questions that every checkpoint answers; several")
-      ->check(NotEmpty)
-      ->type_name("FILE");
-  verb.add_option("--eval-count", a.eval_count, "questions of each such file")
-      ->check(CLI::Range(1, 100'000))
-      ->capture_default_str()
-      ->type_name("N");
-  verb.add_option("--out", a.out,
-                  "folder of the run: checkpoints/, model/, report.html, metrics.jsonl, TensorBoard events")
-      ->check(NotEmpty)
-      ->type_name("DIR");
-  verb.add_option("--config", a.config_file, "TOML file whose keys are flags: `steps = 1000`")
-      ->check(NotEmpty)
-      ->type_name("FILE");
-  verb.add_option("--steps", o.steps, "optimiser steps")->capture_default_str()->type_name("N");
-  verb.add_option("--batch", o.batch, "examples of a step")->capture_default_str()->type_name("N");
-  verb.add_option("--pass-rows", o.pass_rows, "rows of one pass: more is faster and takes more memory")
-      ->capture_default_str()
-      ->type_name("N");
-  verb.add_option("--max-tokens", o.examples.max_tokens, "longest example; longer ones are left out and counted")
-      ->capture_default_str()
-      ->type_name("N");
-  verb.add_option("--rate", o.schedule.peak, "peak learning rate")->capture_default_str()->type_name("X");
-  verb.add_option("--end-rate", o.schedule.end, "last rate as a share of the peak")
-      ->capture_default_str()
-      ->type_name("X");
-  verb.add_option("--schedule", a.schedule, "course of the rate")
-      ->check(CLI::IsMember({"cosine", "linear", "constant"}))
-      ->capture_default_str()
-      ->type_name("NAME");
-  verb.add_option("--warmup", o.schedule.warmup, "steps to the peak")->capture_default_str()->type_name("N");
-  verb.add_option("--beta1", o.optimizer.beta1, "AdamW")->capture_default_str()->type_name("X");
-  verb.add_option("--beta2", o.optimizer.beta2, "AdamW")->capture_default_str()->type_name("X");
-  verb.add_option("--eps", o.optimizer.eps, "AdamW")->capture_default_str()->type_name("X");
-  verb.add_option("--decay", o.optimizer.decay, "weight decay of matrices")->capture_default_str()->type_name("X");
-  verb.add_option("--clip", o.optimizer.clip, "largest norm of the gradients; 0: none")
-      ->capture_default_str()
-      ->type_name("X");
-  verb.add_option("--ema", o.optimizer.average,
-                  "average of the weights: share kept by a step, as 0.999; model/ then holds the average")
-      ->capture_default_str()
-      ->type_name("X");
-  verb.add_option("--diffusion-weight", o.objective.diffusion_weight, "of the canvas loss")
-      ->capture_default_str()
-      ->type_name("X");
-  verb.add_option("--next-token-weight", o.objective.next_token_weight, "of the autoregressive loss")
-      ->capture_default_str()
-      ->type_name("X");
-  verb.add_option("--feedback-passes", o.objective.feedback_passes, "passes without gradient that feed the trained one")
-      ->capture_default_str()
-      ->type_name("N");
-  verb.add_option("--self-condition", o.noise.self_condition, "probability that an example is fed its prediction")
-      ->capture_default_str()
-      ->type_name("P");
-  verb.add_option("--t-min", o.noise.t_min, "smallest share of noise")->capture_default_str()->type_name("T");
-  verb.add_option("--t-max", o.noise.t_max, "largest share of noise")->capture_default_str()->type_name("T");
-  verb.add_option("--canvases", a.canvases, "canvases of an example that a step trains")
-      ->check(CLI::IsMember({"one", "all"}))
-      ->capture_default_str()
-      ->type_name("WHICH");
-  verb.add_option("--next-token", a.next_token, "what the autoregressive loss covers")
-      ->check(CLI::IsMember({"text", "answers"}))
-      ->capture_default_str()
-      ->type_name("WHAT");
-  verb.add_option("--fill", a.fill, "losses that cover the fill behind an answer; `canvas` is faster")
-      ->check(CLI::IsMember({"both", "canvas", "none"}))
-      ->capture_default_str()
-      ->type_name("WHICH");
-  verb.add_flag("--no-shuffle", a.no_shuffle, "take examples in the order of the files");
-  verb.add_flag("--strict", a.strict, "the first faulty line ends the run before it starts");
-  verb.add_option("-s,--seed", o.seed, "of order, noise and new weights")
-      ->check(IsSeed)
-      ->capture_default_str()
-      ->type_name("N");
-  verb.add_option("--save-every", a.save_every, "steps between checkpoints")
-      ->check(CLI::Range(1, 1'000'000))
-      ->capture_default_str()
-      ->type_name("N");
-  verb.add_option("--keep", a.keep, "checkpoints that stay")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str()
-      ->type_name("N");
-  verb.add_option("--log-every", a.log_every, "steps between lines")
-      ->check(CLI::Range(1, 1'000'000))
-      ->capture_default_str()
-      ->type_name("N");
-  auto* resume = verb.add_flag("--resume", a.resume,
-                               "go on from the newest checkpoint in DIR, if there is one; MODEL is then not read");
-  verb.add_flag("-f,--force", a.force, "start again where DIR holds a run")->excludes(resume);
-  verb.add_flag("--dry-run", a.dry_run, "print the plan and end");
-  verb.add_option("-t,--threads", a.threads, "threads (default: all cores)")
-      ->check(CLI::Range(1, 1024))
-      ->type_name("N");
-}
-
 }  // namespace
 
 void AddTrain(CLI::App& app, Program& program) {
-  CLI::App* verb = app.add_subcommand("train", "Trains a model: diffusion and next-token loss, AdamW, checkpoints.");
+  CLI::App* verb =
+      app.add_subcommand("train", "Trains a model or an adapter (LoRA): diffusion and next-token loss, checkpoints.");
   verb->footer(
       "Data: one JSON object a line, {\"prompt\": ..., \"completion\": ...} or {\"messages\": [{\"role\", "
       "\"content\"}, ...]};\n"
       "or CSV with columns puzzle,solution. Lines that cannot be used are counted and left out.\n"
-      "DIR/checkpoints/step-N are ordinary model folders with the optimiser's state; DIR/model is the result;\n"
+      "DIR/checkpoints/step-N are ordinary model folders (or PEFT adapters) with the optimiser's state; DIR/model\n"
+      "(or DIR/adapter) is the result;\n"
       "DIR/report.html shows the curves, metrics.jsonl and the TensorBoard events have the figures.\n"
       "Ctrl-C saves a checkpoint and ends; --resume goes on from it, bit by bit as if nothing had happened.\n"
       "\n"
       "Examples:\n"
       "  dgemma train embedded --data my.jsonl --out run --steps 500 --rate 3e-4\n"
+      "  dgemma train DIR --data my.jsonl --out run --lora-rank 16 --steps 800 --rate 1.5e-4\n"
       "  dgemma train DIR --data train.jsonl --data more.csv --eval heldout.jsonl --out run --resume\n"
       "  dgemma train --new config.json --tokenizer tokenizer.json --data train.jsonl --out run --config run.toml");
   auto arguments = std::make_shared<TrainArguments>();
   arguments->options.examples.max_tokens = 1024;
-  AddFlags(*verb, *arguments);
+  AddTrainFlags(*verb, *arguments);
   AddCommonFlags(*verb, program);
   verb->callback([arguments, verb, &program] {
     const auto trained = Guarded([&] { return Train(program, *verb, *arguments); });

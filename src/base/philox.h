@@ -19,6 +19,7 @@ enum class Draw : uint32_t {
   kCorrupt = 7,        ///< whether a position is replaced
   kCorruption = 8,     ///< what it is replaced by
   kShuffle = 9,        ///< order of the examples of an epoch
+  kNewAdapter = 10,    ///< first values of an adapter (new_adapter.h)
 };
 
 /// Identity of one draw. `row` is the position inside the canvas, `step` counts denoising steps of that canvas from 0.

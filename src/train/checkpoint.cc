@@ -14,6 +14,7 @@
 #include "files/messages.h"
 #include "files/new_folder.h"
 #include "files/safetensors_writer.h"
+#include "model/adapter_files.h"
 #include "model/convert.h"
 #include "model/stored_tensors.h"
 
@@ -39,15 +40,18 @@ TensorToWrite PackedTensor(std::string name, const TensorSpec& spec, const Weigh
   return tensor;
 }
 
-Result<void> WriteModel(const ModelBase& base, const Config& config, const Optimizer& optimizer,
-                        const TrainKernels& kernels, SavedWeights which, const std::filesystem::path& folder) {
+const Weight& SavedValues(const Optimizer::Slot& slot, SavedWeights which) {
+  return which == SavedWeights::kAverage && slot.average.present() ? slot.average : slot.weight;
+}
+
+Result<void> WriteModelFiles(const ModelBase& base, const Config& config, const Optimizer& optimizer,
+                             const TrainKernels& kernels, SavedWeights which, const std::filesystem::path& folder) {
   std::vector<TensorToWrite> tensors;
   for (const TensorSpec& spec : ListTensors(config)) {
     const auto slot =
         std::ranges::find(optimizer.slots(), spec.name, [](const Optimizer::Slot& s) { return s.spec.name; });
     if (slot != optimizer.slots().end()) {
-      const Weight& values = which == SavedWeights::kAverage && slot->average.present() ? slot->average : *slot->weight;
-      tensors.push_back(PackedTensor(spec.name, spec, values, kernels));
+      tensors.push_back(PackedTensor(spec.name, spec, SavedValues(*slot, which), kernels));
       continue;
     }
     DG_TRY(const TensorBytes stored, base.files.Tensor(spec.name));
@@ -55,6 +59,36 @@ Result<void> WriteModel(const ModelBase& base, const Config& config, const Optim
   }
   DG_CHECK_OK(WriteSafetensors(folder / "model.safetensors", std::move(tensors), {{"format", "pt"}}));
   return SaveTexts(base.texts, folder);
+}
+
+/// Values of a trained matrix of an adapter: [count, out, in].
+Result<std::vector<float>> TrainedValues(const Optimizer& optimizer, const TrainKernels& kernels, SavedWeights which,
+                                         const std::string& name) {
+  const auto slot = std::ranges::find(optimizer.slots(), name, [](const Optimizer::Slot& s) { return s.spec.name; });
+  if (slot == optimizer.slots().end()) return Fail(StatusCode::kInternal, name + ": is not trained");
+  const Weight& weight = SavedValues(*slot, which);
+  const auto width = static_cast<size_t>(weight.in);
+  std::vector<float> values(slot->spec.Values());
+  for (int64_t row = 0; row < weight.count * weight.out; ++row) {
+    kernels.Unpack(weight, row / weight.out, row % weight.out,
+                   std::span(values).subspan(static_cast<size_t>(row) * width, width));
+  }
+  return values;
+}
+
+/// The delta's columns of all those that stand side by side on its weight.
+Result<void> TakeDelta(const Optimizer& optimizer, const TrainKernels& kernels, SavedWeights which, int64_t column,
+                       AdapterDelta& delta) {
+  DG_TRY(const std::vector<float> down, TrainedValues(optimizer, kernels, which, delta.tensor + ".lora_A"));
+  DG_TRY(const std::vector<float> up, TrainedValues(optimizer, kernels, which, delta.tensor + ".lora_B"));
+  const int64_t all = std::ssize(down) / (delta.count * delta.in);
+  for (int64_t index = 0; index < delta.count; ++index) {
+    std::copy_n(down.begin() + (index * all + column) * delta.in, delta.rank * delta.in,
+                delta.down.begin() + index * delta.rank * delta.in);
+    for (int64_t out = index * delta.out; out < (index + 1) * delta.out; ++out)
+      std::copy_n(up.begin() + out * all + column, delta.rank, delta.up.begin() + out * delta.rank);
+  }
+  return {};
 }
 
 std::optional<uint64_t> Number(std::string_view text) {
@@ -112,14 +146,29 @@ Result<Weight> ReadPacked(const CheckpointFiles& files, const std::string& name,
 
 }  // namespace
 
-Result<void> SaveModel(const ModelBase& base, const Config& config, const Optimizer& optimizer,
-                       const TrainKernels& kernels, SavedWeights which, const std::filesystem::path& folder) {
-  return SaveNewFolder(folder, [&](const std::filesystem::path& place) {
-    return WriteModel(base, config, optimizer, kernels, which, place);
-  });
+WriteTrained WriteModel(const ModelBase& base, const Config& config, const TrainKernels& kernels) {
+  return [&](const Optimizer& optimizer, SavedWeights which, const std::filesystem::path& folder) {
+    return WriteModelFiles(base, config, optimizer, kernels, which, folder);
+  };
 }
 
-Result<std::filesystem::path> SaveCheckpoint(const ModelBase& base, const Config& config, const Optimizer& optimizer,
+WriteTrained WriteTrainedAdapter(const Adapter& adapter, const Config& config, Weights& weights,
+                                 const TrainKernels& kernels) {
+  return [&](const Optimizer& optimizer, SavedWeights which, const std::filesystem::path& folder) -> Result<void> {
+    const AppliedAdapter applied{&adapter, 1};
+    Adapter trained = adapter;
+    for (const AttachedDelta& attached : FindDeltas({&applied, 1}, config, weights))
+      DG_CHECK_OK(TakeDelta(optimizer, kernels, which, attached.column, trained.deltas[attached.delta]));
+    return WriteAdapterFiles(trained, config, folder);
+  };
+}
+
+Result<void> SaveTrained(const WriteTrained& write, const Optimizer& optimizer, SavedWeights which,
+                         const std::filesystem::path& folder) {
+  return SaveNewFolder(folder, [&](const std::filesystem::path& place) { return write(optimizer, which, place); });
+}
+
+Result<std::filesystem::path> SaveCheckpoint(const WriteTrained& write, const Optimizer& optimizer,
                                              const TrainKernels& kernels, const RunIdentity& identity,
                                              const std::filesystem::path& run, int keep) {
   const auto steps = static_cast<uint64_t>(optimizer.steps_taken());
@@ -137,7 +186,7 @@ Result<std::filesystem::path> SaveCheckpoint(const ModelBase& base, const Config
         tensors.push_back(PackedTensor("average." + slot.spec.name, slot.spec, slot.average, kernels));
     }
     DG_CHECK_OK(WriteSafetensors(place / kStateFile, std::move(tensors), metadata));
-    return WriteModel(base, config, optimizer, kernels, SavedWeights::kCurrent, place);
+    return write(optimizer, SavedWeights::kCurrent, place);
   };
   std::filesystem::path folder = run / fmt::format("{}{:06}", kStepPrefix, steps);
   DG_CHECK_OK(SaveNewFolder(folder, fill));
@@ -181,7 +230,7 @@ Result<void> LoadOptimizer(const std::filesystem::path& checkpoint, const RunIde
     DG_TRY(const uint64_t steps, Metadata(files, "step"));
     if (steps > (uint64_t{1} << 40)) return Fail(StatusCode::kInvalidFile, "metadata step: out of range");
     return optimizer.Restore(static_cast<int64_t>(steps), [&](const std::string& what, const Optimizer::Slot& slot) {
-      return ReadPacked(files, what + "." + slot.spec.name, slot.spec, *slot.weight, kernels);
+      return ReadPacked(files, what + "." + slot.spec.name, slot.spec, slot.weight, kernels);
     });
   };
   return AtPath(path.string(), load());

@@ -1,5 +1,5 @@
-// A training run on disk: folders `step-N` that appear whole or not at all, each an ordinary model folder with a second file of what
-// the optimiser knows. A run that goes on from one computes the same bytes as a run that was never stopped.
+// A training run on disk: folders `step-N` that appear whole or not at all, each an ordinary model or adapter folder with another file
+// of what the optimiser knows. A run that goes on from one computes the same bytes as a run that was never stopped.
 #pragma once
 
 #include <filesystem>
@@ -29,14 +29,25 @@ struct ModelBase {
 /// Which values of trained weights a folder gets.
 enum class SavedWeights : uint8_t { kCurrent, kAverage };
 
-/// Writes a model folder: trained weights as F32, all other tensors and the texts as `base` has them. It appears whole or not at all.
-/// kIo (a full disk among them) leaves an older folder of this name untouched.
-Result<void> SaveModel(const ModelBase& base, const Config& config, const Optimizer& optimizer,
-                       const TrainKernels& kernels, SavedWeights which, const std::filesystem::path& folder);
+/// Writes what a run trains, with the optimiser's current values, into an empty folder.
+using WriteTrained =
+    std::function<Result<void>(const Optimizer& optimizer, SavedWeights which, const std::filesystem::path& folder)>;
 
-/// Writes `run`/step-N with N = optimizer.steps_taken: SaveModel's files and training.safetensors with moments, average and identity.
-/// Then removes all but the newest `keep` such folders. Returns the folder.
-Result<std::filesystem::path> SaveCheckpoint(const ModelBase& base, const Config& config, const Optimizer& optimizer,
+/// A model folder: trained weights as F32, all other tensors and the texts as `base` has them. References must outlive the writer.
+WriteTrained WriteModel(const ModelBase& base, const Config& config, const TrainKernels& kernels);
+
+/// A PEFT folder of the adapter that TrainAdapters listed: `adapter` has names, roles and scales, the optimiser the values. It must have
+/// been attached to `weights` alone. References must outlive the writer.
+WriteTrained WriteTrainedAdapter(const Adapter& adapter, const Config& config, Weights& weights,
+                                 const TrainKernels& kernels);
+
+/// The folder appears whole or not at all. kIo (a full disk among them) leaves an older folder of this name untouched.
+Result<void> SaveTrained(const WriteTrained& write, const Optimizer& optimizer, SavedWeights which,
+                         const std::filesystem::path& folder);
+
+/// Writes `run`/step-N with N = optimizer.steps_taken: what `write` writes, and training.safetensors with moments, average and
+/// identity. Then removes all but the newest `keep` such folders. Returns the folder.
+Result<std::filesystem::path> SaveCheckpoint(const WriteTrained& write, const Optimizer& optimizer,
                                              const TrainKernels& kernels, const RunIdentity& identity,
                                              const std::filesystem::path& run, int keep);
 
@@ -46,7 +57,7 @@ std::optional<std::filesystem::path> NewestCheckpoint(const std::filesystem::pat
 /// Removes what killed runs left half written in `run`; the caller is the only one that writes there.
 void RemovePartialCheckpoints(const std::filesystem::path& run);
 
-/// Reads moments, average and number of steps of a checkpoint. The weights themselves are those of the model folder it is.
+/// Reads moments, average and number of steps of a checkpoint. The weights themselves are those of the model or adapter it is.
 /// kInvalidArgument when the identity differs, naming what; kInvalidFile for a broken file, a value
 /// that is not finite, or a negative second moment.
 Result<void> LoadOptimizer(const std::filesystem::path& checkpoint, const RunIdentity& identity, Kernels& kernels,

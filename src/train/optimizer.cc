@@ -1,8 +1,6 @@
 // Slots in the order of the list of tensors; sums over them run in that order.
 #include "train/optimizer.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 #include <numbers>
@@ -19,25 +17,21 @@ double Schedule::Rate(int64_t step) const {
   return peak * (end + (1 - end) * left);
 }
 
-Result<Optimizer> Optimizer::Create(const Config& config, Weights& weights, TrainKernels& kernels,
-                                    const OptimizerOptions& options,
-                                    const std::function<bool(const TensorSpec&)>& trained) {
+Result<Optimizer> Optimizer::Create(TrainKernels& kernels, const OptimizerOptions& options, const ListTrained& list) {
   Optimizer made(kernels, options);
-  std::vector<NamedWeight> gradients = NameWeights(config, made.gradients_);
-  std::vector<NamedWeight> named = NameWeights(config, weights);
-  for (size_t i = 0; i < named.size(); ++i) {
-    if (!trained(named[i].spec)) continue;
-    Slot slot{std::move(named[i].spec), named[i].weight, {}, {}, {}, {}};
-    if (slot.weight->format != kFloat32Weights)
-      return Fail(StatusCode::kInvalidArgument, fmt::format("{}: only float32 weights can be trained", slot.spec.name));
-    DG_TRY(slot.gradient, kernels.MakeGradient(*slot.weight));
-    DG_TRY(slot.m, kernels.MakeGradient(*slot.weight));
-    DG_TRY(slot.v, kernels.MakeGradient(*slot.weight));
+  for (TrainedWeight& trained : list(made.gradients_)) {
+    const Weight& weight = *trained.weight;
+    if (weight.format != kFloat32Weights)
+      return Fail(StatusCode::kInvalidArgument, trained.spec.name + ": only float32 weights can be trained");
+    Slot slot{std::move(trained.spec), weight, {}, {}, {}, {}};
+    DG_TRY(slot.gradient, kernels.MakeGradient(weight));
+    DG_TRY(slot.m, kernels.MakeGradient(weight));
+    DG_TRY(slot.v, kernels.MakeGradient(weight));
     if (options.average > 0) {
-      DG_TRY(slot.average, kernels.MakeGradient(*slot.weight));
-      kernels.Average(*slot.weight, 1.0f, slot.average);
+      DG_TRY(slot.average, kernels.MakeGradient(weight));
+      kernels.Average(weight, 1.0f, slot.average);
     }
-    *gradients[i].weight = slot.gradient;
+    *trained.gradient = slot.gradient;
     made.slots_.push_back(std::move(slot));
   }
   return made;
@@ -47,15 +41,6 @@ int64_t Optimizer::values() const {
   int64_t values = 0;
   for (const Slot& slot : slots_) values += static_cast<int64_t>(slot.spec.Values());
   return values;
-}
-
-int64_t Optimizer::PlannedBytes(std::span<const PlannedWeight> weights, const OptimizerOptions& options,
-                                const std::function<bool(const TensorSpec&)>& trained) {
-  int64_t bytes = 0;
-  for (const PlannedWeight& weight : weights) {
-    if (trained(weight.spec)) bytes += (options.average > 0 ? 4 : 3) * weight.bytes;
-  }
-  return bytes;
 }
 
 Result<void> Optimizer::Restore(int64_t steps_taken,
@@ -75,7 +60,7 @@ Result<void> Optimizer::Restore(int64_t steps_taken,
 
 bool Optimizer::Finite() const {
   return std::ranges::all_of(slots_, [&](const Slot& slot) {
-    return std::isfinite(kernels_.SumSquares(*slot.weight)) && std::isfinite(kernels_.SumSquares(slot.m)) &&
+    return std::isfinite(kernels_.SumSquares(slot.weight)) && std::isfinite(kernels_.SumSquares(slot.m)) &&
            std::isfinite(kernels_.SumSquares(slot.v));
   });
 }
@@ -108,9 +93,9 @@ Result<double> Optimizer::Step(double rate) {
     step.grad_scale = static_cast<float>(std::min(1.0, static_cast<double>(options_.clip) / (norm + 1e-6)));
   for (const Slot& slot : slots_) {
     step.decay = slot.spec.role == TensorRole::kNorm ? 0 : options_.decay;
-    kernels_.Adam(step, slot.gradient, slot.m, slot.v, *slot.weight);
+    kernels_.Adam(step, slot.gradient, slot.m, slot.v, slot.weight);
     kernels_.Clear(slot.gradient);
-    if (options_.average > 0) kernels_.Average(*slot.weight, 1 - options_.average, slot.average);
+    if (options_.average > 0) kernels_.Average(slot.weight, 1 - options_.average, slot.average);
   }
   return norm;
 }

@@ -2,10 +2,11 @@
 #pragma once
 
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "kernels/train_kernels.h"
-#include "model/weights.h"
+#include "train/trained_weights.h"
 
 namespace dgemma {
 
@@ -33,23 +34,23 @@ struct Schedule {
 
 class Optimizer {
  public:
-  /// Gradients and moments for the weights that `trained` names. kInvalidArgument when one of them is not float32.
-  static Result<Optimizer> Create(const Config& config, Weights& weights, TrainKernels& kernels,
-                                  const OptimizerOptions& options,
-                                  const std::function<bool(const TensorSpec&)>& trained);
+  /// Gradients and moments for the weights that `list` names. kInvalidArgument when one of them is not float32.
+  static Result<Optimizer> Create(TrainKernels& kernels, const OptimizerOptions& options, const ListTrained& list);
 
   /// One weight that is trained. Moments and average are absent where options do not ask for them.
   struct Slot {
     TensorSpec spec;
-    Weight* weight;
+    Weight weight;  ///< shares the memory of the model's
     Weight gradient, m, v, average;
   };
   std::span<const Slot> slots() const { return slots_; }
   /// Where passes add gradients; absent for frozen weights.
   const Weights& gradients() const { return gradients_; }
   int64_t values() const;
-  static int64_t PlannedBytes(std::span<const PlannedWeight> weights, const OptimizerOptions& options,
-                              const std::function<bool(const TensorSpec&)>& trained);
+  /// Bytes that Create allocates for trained weights of `weight_bytes`.
+  static int64_t PlannedBytes(int64_t weight_bytes, const OptimizerOptions& options) {
+    return (options.average > 0 ? 4 : 3) * weight_bytes;
+  }
 
   int64_t steps_taken() const { return steps_taken_; }
   /// Takes moments and averages from a checkpoint: read(what, slot) gives "m", "v" or "average" of a slot. Nothing changes unless all

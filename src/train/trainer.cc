@@ -59,21 +59,19 @@ Result<void> CheckTrainOptions(const TrainOptions& o) {
   return CheckNoiseOptions(o.noise);
 }
 
-int64_t Trainer::PlannedBytes(const Config& config, std::span<const PlannedWeight> weights, const TrainOptions& options,
-                              const std::function<bool(const TensorSpec&)>& trained) {
-  return Optimizer::PlannedBytes(weights, options.optimizer, trained) +
+int64_t Trainer::PlannedBytes(const Config& config, int64_t trained_bytes, const TrainOptions& options) {
+  return Optimizer::PlannedBytes(trained_bytes, options.optimizer) +
          GradientPass::PlannedBytes(config, LimitsOf(options));
 }
 
-Result<std::unique_ptr<Trainer>> Trainer::Create(const Model& model, Weights& weights, TrainKernels& kernels,
+Result<std::unique_ptr<Trainer>> Trainer::Create(const Model& model, TrainKernels& kernels,
                                                  const ExampleSource& examples, const TrainOptions& options,
-                                                 const std::function<bool(const TensorSpec&)>& trained,
-                                                 std::unique_ptr<TrainNoise> noise) {
+                                                 const ListTrained& trained, std::unique_ptr<TrainNoise> noise) {
   TrainOptions checked = options;
   checked.schedule.steps = options.steps;
   checked.noise.vocab = model.config.vocab;
   DG_CHECK_OK(CheckTrainOptions(checked));
-  DG_TRY(Optimizer optimizer, Optimizer::Create(model.config, weights, kernels, options.optimizer, trained));
+  DG_TRY(Optimizer optimizer, Optimizer::Create(kernels, options.optimizer, trained));
   std::unique_ptr<Trainer> made(new Trainer(examples, checked, std::move(optimizer)));
   DG_TRY(made->pass_, GradientPass::Create(model, kernels, LimitsOf(checked)));
   made->noise_ = noise != nullptr ? std::move(noise) : std::make_unique<SeededTrainNoise>(checked.seed, checked.noise);

@@ -57,12 +57,12 @@ class Trainer {
  public:
   /// `model`'s weights are trained in place; those that `trained` does not name stay as they are. All references must outlive this.
   /// `noise`: nullptr draws from options.seed.
-  static Result<std::unique_ptr<Trainer>> Create(const Model& model, Weights& weights, TrainKernels& kernels,
+  static Result<std::unique_ptr<Trainer>> Create(const Model& model, TrainKernels& kernels,
                                                  const ExampleSource& examples, const TrainOptions& options,
-                                                 const std::function<bool(const TensorSpec&)>& trained,
+                                                 const ListTrained& trained,
                                                  std::unique_ptr<TrainNoise> noise = nullptr);
-  static int64_t PlannedBytes(const Config& config, std::span<const PlannedWeight> weights, const TrainOptions& options,
-                              const std::function<bool(const TensorSpec&)>& trained);
+  /// Bytes that Create allocates when weights of `trained_bytes` are trained.
+  static int64_t PlannedBytes(const Config& config, int64_t trained_bytes, const TrainOptions& options);
 
   /// The next step. kCancelled between passes when `stop` was requested: nothing has changed then. kInternal when a loss or a
   /// gradient is not finite, naming the step.

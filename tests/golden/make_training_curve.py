@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import math
 import pathlib
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -64,14 +65,17 @@ def main() -> None:
     record.save(out / "curve.safetensors")
 
 
-def run(dtype: torch.dtype):
+def run(dtype: torch.dtype, adapt: Callable[[torch.nn.Module], torch.nn.Module] = lambda model: model):
+    """The draws, and the losses and gradient norms of every step. `adapt` freezes the model and gives it an adapter."""
     model = transformers.DiffusionGemmaForBlockDiffusion.from_pretrained(
         HERE / "alternating-f32", dtype=dtype, attn_implementation="eager"
     )
     model.set_experts_implementation("eager")
+    model = adapt(model)
     length, vocabulary = model.config.canvas_length, model.config.text_config.vocab_size
-    matrices = [p for p in model.parameters() if p.dim() > 1]
-    vectors = [p for p in model.parameters() if p.dim() <= 1]
+    trained = [p for p in model.parameters() if p.requires_grad]
+    matrices = [p for p in trained if p.dim() > 1]
+    vectors = [p for p in trained if p.dim() <= 1]
     optimizer = torch.optim.AdamW(
         [{"params": matrices, "weight_decay": DECAY}, {"params": vectors, "weight_decay": 0.0}], lr=PEAK, betas=BETAS, eps=EPS
     )
@@ -99,7 +103,7 @@ def run(dtype: torch.dtype):
             ((diffusion + ar) / BATCH).backward()
             sums[0] += float(diffusion.detach()) / BATCH
             sums[1] += float(ar.detach()) / BATCH
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        norm = torch.nn.utils.clip_grad_norm_(trained, CLIP)
         for group in optimizer.param_groups:
             group["lr"] = rate(step)
         optimizer.step()

@@ -42,8 +42,9 @@ class StillNoise final : public TrainNoise {
 TEST(TrainExamples, LastCanvasIsFilledAndCanvasesAfterItDoNotExist) {
   const TrainExample made =
       MakeTrainExample(Counting({{3, 9}}), kShape, {.canvases = CanvasesTrained::kAll}, StillNoise(0), {});
-  EXPECT_EQ(made.clean, (std::vector<int32_t>{100, 101, 102, 103, 104, 105, 106, 107, 108, 9, 9}));
-  EXPECT_EQ(made.next_token, (std::vector<int32_t>{101, 102, 103, 104, 105, 106, 107, 108, 9, 9, -1}));
+  EXPECT_EQ(made.clean, (std::vector<int32_t>{100, 101, 102, 103, 104, 105, 106, 107, 108, 9}))
+      << "the row behind predicts nothing";
+  EXPECT_EQ(made.next_token, (std::vector<int32_t>{101, 102, 103, 104, 105, 106, 107, 108, 9, 9}));
   ASSERT_EQ(made.canvases.size(), 2u);
   EXPECT_EQ(made.canvases[0].pos, 3);
   EXPECT_EQ(made.canvases[0].target, (std::vector<int32_t>{103, 104, 105, 106}));
@@ -51,7 +52,7 @@ TEST(TrainExamples, LastCanvasIsFilledAndCanvasesAfterItDoNotExist) {
   EXPECT_EQ(made.canvases[1].target, (std::vector<int32_t>{107, 108, 9, 9}));
   EXPECT_EQ(made.canvases[1].noisy, made.canvases[1].target);
   EXPECT_EQ(made.response_begin(), 3);
-  EXPECT_EQ(made.rows(), 11 + 8);
+  EXPECT_EQ(made.rows(), 10 + 8);
   EXPECT_EQ(made.task, "t");
   EXPECT_TRUE(made.self_condition);
 }

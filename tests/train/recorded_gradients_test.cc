@@ -34,9 +34,7 @@ TEST_P(RecordedGradientsTest, EveryTensorMatches) {
   example.canvases.push_back(canvas);
   example.self_condition = true;
 
-  Weights weights = loaded.model->weights;  // the same buffers
-  const auto all = [](const TensorSpec&) { return true; };
-  Optimizer optimizer = *Optimizer::Create(config, weights, *kernels, {}, all);
+  Optimizer optimizer = *Optimizer::Create(*kernels, {}, TrainWeights(config, loaded.model->weights));
   const TrainLimits limits{example.rows(), 1, 1, static_cast<int64_t>(example.clean.size())};
   auto pass = *GradientPass::Create(*loaded.model, *kernels, limits);
   const auto losses = pass->Run(std::span(&example, 1), {}, 1.0f, &optimizer.gradients());

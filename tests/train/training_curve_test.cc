@@ -1,11 +1,12 @@
-// Twenty steps of training against Transformers and torch.optim.AdamW, on the same examples, noise, canvases and self-conditioning; and
-// what a trainer promises whatever the numbers: going on from a checkpoint and other numbers of threads change no bit.
+// Twenty steps of training, of all weights and of an adapter, against Transformers, PEFT and torch.optim.AdamW, on the same examples,
+// noise, canvases and self-conditioning; and what a trainer promises whatever the numbers: going on from a checkpoint and other numbers of threads change no bit.
 #include <fmt/format.h>
 
 #include <filesystem>
 
 #include "kernels/cpu/cpu_train_kernels.h"
 #include "kernels/ref/ref_train_kernels.h"
+#include "model/adapter_files.h"
 #include "support/golden.h"
 #include "train/checkpoint.h"
 #include "train/trainer.h"
@@ -56,40 +57,46 @@ TrainOptions CurveOptions(const Config& config) {
   return options;
 }
 
-bool All(const TensorSpec&) { return true; }
+/// What is trained: all weights, or an adapter on frozen ones.
+enum class Trains : uint8_t { kWeights, kAdapter };
 
-/// A model in training; `threads` for the CPU backend.
+std::string Alternating() { return GoldenRoot() + "/alternating-f32"; }
+
+/// A model in training; `threads` for the CPU backend. `from`: the folder with the first values of what is trained.
 struct Training {
   TestModel loaded;
   std::unique_ptr<TrainKernels> kernels;
-  Weights weights;
   Golden golden{"alternating-f32/golden/curve.safetensors"};
   RecordedExamples examples{golden};
+  Adapter adapter;
   std::unique_ptr<Trainer> trainer;
 
-  explicit Training(TestBackend backend, int threads = 2, const std::string& folder = GoldenRoot() + "/alternating-f32")
-      : loaded(TestModel::Load(folder, backend, threads)),
-        kernels(backend == TestBackend::kCpu ? MakeCpuTrainKernels(*loaded.kernels) : MakeRefTrainKernels({})),
-        weights(loaded.model->weights) {
+  explicit Training(TestBackend backend, int threads = 2, Trains trains = Trains::kWeights,
+                    const std::string& from = "")
+      : loaded(TestModel::Load(trains == Trains::kWeights && !from.empty() ? from : Alternating(), backend, threads)),
+        kernels(backend == TestBackend::kCpu ? MakeCpuTrainKernels(*loaded.kernels) : MakeRefTrainKernels({})) {
     auto noise =
         std::make_unique<RecordedTrainNoise>(Draws(golden, loaded.config().canvas), kBatch, CanvasesTrained::kOne);
-    trainer = *Trainer::Create(*loaded.model, weights, *kernels, examples, CurveOptions(loaded.config()), All,
-                               std::move(noise));
+    Model& model = *loaded.model;
+    ListTrained list = TrainWeights(model.config, model.weights);
+    if (trains == Trains::kAdapter) {
+      adapter = *ReadAdapter(from.empty() ? Alternating() + "/adapter" : from, model.config);
+      const AppliedAdapter applied{&adapter, 1};
+      if (!AttachAdapters({&applied, 1}, model.config, model.weights, *loaded.kernels)) std::abort();
+      list = TrainAdapters(model.config, model.weights);
+    }
+    trainer = *Trainer::Create(model, *kernels, examples, CurveOptions(loaded.config()), list, std::move(noise));
   }
 };
 
-class TrainingCurveTest : public testing::TestWithParam<TestBackend> {};
-
-TEST_P(TrainingCurveTest, FollowsTransformersForTwentySteps) {
-  Training training(GetParam());
-  const Golden& golden = training.golden;
+void ExpectCurve(Training& training, const Golden& curve) {
   // The same run in float64 shows what rounding does to this curve; float32 sums in another order may do that a few times over.
   constexpr double kRoundings = 8;
   double diffusion_drift = 0, next_token_drift = 0;
   for (size_t step = 0; step < kSteps; ++step) {
     const auto report = training.trainer->Step();
     ASSERT_TRUE(report) << report.error().message;
-    const auto at = [&](const char* name) { return static_cast<double>(golden.Floats(name)[step]); };
+    const auto at = [&](const char* name) { return static_cast<double>(curve.Floats(name)[step]); };
     diffusion_drift = std::max(diffusion_drift, std::abs(at("diffusion") - at("diffusion_f64")));
     next_token_drift = std::max(next_token_drift, std::abs(at("next_token") - at("next_token_f64")));
     EXPECT_NEAR(report->diffusion_loss, at("diffusion"), 1e-5 + kRoundings * diffusion_drift) << "step " << step;
@@ -98,6 +105,18 @@ TEST_P(TrainingCurveTest, FollowsTransformersForTwentySteps) {
       EXPECT_NEAR(report->gradient_norm, at("norm"), 1e-4 * at("norm"));
     }
   }
+}
+
+class TrainingCurveTest : public testing::TestWithParam<TestBackend> {};
+
+TEST_P(TrainingCurveTest, FollowsTransformersForTwentySteps) {
+  Training training(GetParam());
+  ExpectCurve(training, training.golden);
+}
+
+TEST_P(TrainingCurveTest, AnAdapterFollowsPeftForTwentySteps) {
+  Training training(GetParam(), 2, Trains::kAdapter);
+  ExpectCurve(training, Golden("alternating-f32/golden/lora_curve.safetensors"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, TrainingCurveTest, testing::Values(TestBackend::kRefF32, TestBackend::kCpu),
@@ -133,15 +152,15 @@ TEST(TrainerTest, GoingOnFromACheckpointChangesNoBit) {
   {
     Training first(TestBackend::kCpu);
     TakeSteps(*first.trainer, 4);
-    const CheckpointFiles files = *OpenCheckpoint(GoldenRoot() + "/alternating-f32");
+    const CheckpointFiles files = *OpenCheckpoint(Alternating());
     const ModelBase base{files, *ReadTexts(files)};
-    const auto saved =
-        SaveCheckpoint(base, first.loaded.config(), first.trainer->optimizer(), *first.kernels, identity, folder, 2);
+    const auto saved = SaveCheckpoint(WriteModel(base, first.loaded.config(), *first.kernels),
+                                      first.trainer->optimizer(), *first.kernels, identity, folder, 2);
     ASSERT_TRUE(saved) << saved.error().message;
     checkpoint = *NewestCheckpoint(folder);
     EXPECT_EQ(checkpoint.filename(), "step-000004");
   }
-  Training second(TestBackend::kCpu, 2, checkpoint.string());
+  Training second(TestBackend::kCpu, 2, Trains::kWeights, checkpoint.string());
   const auto loaded = LoadOptimizer(checkpoint, identity, *second.loaded.kernels, second.trainer->optimizer());
   ASSERT_TRUE(loaded) << loaded.error().message;
   EXPECT_EQ(second.trainer->steps_taken(), 4);
@@ -155,20 +174,50 @@ TEST(TrainerTest, GoingOnFromACheckpointChangesNoBit) {
   std::filesystem::remove_all(folder);
 }
 
+TEST(TrainerTest, AnAdapterGoesOnFromACheckpointAndChangesNoWeight) {
+  const std::filesystem::path folder =
+      std::filesystem::path(testing::TempDir()) / fmt::format("dgemma-lora-{}", getpid());
+  Training whole(TestBackend::kCpu, 2, Trains::kAdapter);
+  const Weights& weights = whole.loaded.model->weights;
+  const auto base = [&] {
+    const Weight& q = weights.layers[0].qkv.q;
+    std::vector<float> values(static_cast<size_t>(q.in));
+    whole.kernels->Unpack(q, 0, 1, values);
+    return values;
+  };
+  const std::vector<float> before = base();
+  const std::vector<StepReport> expected = TakeSteps(*whole.trainer, 10);
+  EXPECT_EQ(base(), before);
+  {
+    Training first(TestBackend::kCpu, 1, Trains::kAdapter);
+    TakeSteps(*first.trainer, 4);
+    Model& model = *first.loaded.model;
+    const auto saved = SaveCheckpoint(WriteTrainedAdapter(first.adapter, model.config, model.weights, *first.kernels),
+                                      first.trainer->optimizer(), *first.kernels, {}, folder, 2);
+    ASSERT_TRUE(saved) << saved.error().message;
+  }
+  const std::filesystem::path checkpoint = *NewestCheckpoint(folder);
+  Training second(TestBackend::kCpu, 2, Trains::kAdapter, checkpoint.string());
+  const auto loaded = LoadOptimizer(checkpoint, {}, *second.loaded.kernels, second.trainer->optimizer());
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  ExpectSameBits(TakeSteps(*second.trainer, 6), std::span(expected).subspan(4));
+  std::filesystem::remove_all(folder);
+}
+
 TEST(TrainerTest, AResumedRunMayPruneTheCheckpointItCameFrom) {
   const std::filesystem::path folder =
       std::filesystem::path(testing::TempDir()) / fmt::format("dgemma-prune-{}", getpid());
-  std::filesystem::path from = GoldenRoot() + "/alternating-f32";
+  std::filesystem::path from = Alternating();
   for (int round = 0; round < 3; ++round) {  // each goes on from the one before, which the save removes
-    Training training(TestBackend::kCpu, 2, from.string());
+    Training training(TestBackend::kCpu, 2, Trains::kWeights, from.string());
     const CheckpointFiles files = *OpenCheckpoint(from);
     const ModelBase base{files, *ReadTexts(files)};
     if (round > 0) {
       ASSERT_TRUE(LoadOptimizer(from, {}, *training.loaded.kernels, training.trainer->optimizer()));
     }
     TakeSteps(*training.trainer, 1);
-    const auto saved =
-        SaveCheckpoint(base, training.loaded.config(), training.trainer->optimizer(), *training.kernels, {}, folder, 1);
+    const auto saved = SaveCheckpoint(WriteModel(base, training.loaded.config(), *training.kernels),
+                                      training.trainer->optimizer(), *training.kernels, {}, folder, 1);
     ASSERT_TRUE(saved) << saved.error().message;
     from = *NewestCheckpoint(folder);
     EXPECT_EQ(from.filename(), fmt::format("step-{:06}", round + 1));
@@ -185,7 +234,7 @@ TEST(TrainerTest, WeightsThatLeftTheNumbersAreNoticed) {
   EXPECT_TRUE(training.trainer->optimizer().Finite());
   TakeSteps(*training.trainer, 1);
   EXPECT_TRUE(training.trainer->optimizer().Finite());
-  training.trainer->optimizer().slots().front().weight->buffer.Floats()[3] = std::numeric_limits<float>::quiet_NaN();
+  training.trainer->optimizer().slots().front().weight.buffer.Floats()[3] = std::numeric_limits<float>::quiet_NaN();
   EXPECT_FALSE(training.trainer->optimizer().Finite());
 }
 
