@@ -42,12 +42,23 @@ struct Progress {
   int64_t total = 0;
 };
 
+/// A low-rank adapter (LoRA) that acts beside the weights: a PEFT folder, its safetensors file, or a GGUF adapter.
+struct AdapterFile {
+  std::string path;
+  float scale = 1;  ///< on top of the adapter's own alpha / r; finite
+};
+
 struct EngineOptions {
   Backend backend = Backend::kCpu;
   int threads = 0;                   ///< 0: one for each core
   int64_t context_tokens = 0;        ///< longest sequence of a session; 0: the model's limit, at most 8192
   int64_t prefill_chunk_tokens = 0;  ///< prompt rows in one pass; 0: 256
+  int64_t sessions = 1;              ///< answers written at the same time, 1..256; memory is planned for as many
+  /// A prompt that continues a session's text but leaves away the end of it, as the thoughts of an answer, is cheap if the end is no longer
+  /// than prefill_chunk_tokens and so many tokens; each costs memory in every sliding layer.
+  int64_t rewind_tokens = 0;
   CommitMode commit = CommitMode::kMerged;
+  std::vector<AdapterFile> adapters = {};         ///< all act together; at most 64
   std::function<void(const Progress&)> progress;  ///< called after each tensor while loading; may be empty
   std::stop_token stop;                           ///< looked at after each tensor; loading then fails with kCancelled
 };
@@ -61,12 +72,22 @@ struct MemoryFile {
 /// Where memory goes, computed from the configuration before anything is loaded. Bytes.
 struct MemoryPlan {
   int64_t weights = 0;
+  int64_t adapters = 0;
   int64_t cache_per_session = 0;
   int64_t pass = 0;  ///< activations and scratch of the largest pass
   int64_t tokenizer = 0;
   int64_t program = 0;           ///< code, libraries, small tables
   int64_t skip_per_session = 0;  ///< added by a session's first request with SkipOptions; not in Total()
-  int64_t Total() const { return weights + cache_per_session + pass + tokenizer + program; }
+  int64_t sessions = 1;          ///< EngineOptions::sessions; `pass` carries a canvas of each
+  int64_t Total() const { return weights + adapters + sessions * cache_per_session + pass + tokenizer + program; }
+};
+
+/// An adapter of a loaded model.
+struct AdapterFacts {
+  std::string name;  ///< of its folder or file
+  float scale = 1;
+  int64_t parameters = 0;
+  int64_t unused_keys = 0;  ///< of its file: matrices of parts that are not computed (vision) or not there
 };
 
 /// What a checkpoint is, for people and tools.
@@ -83,6 +104,7 @@ struct ModelFacts {
   int64_t canvas_tokens = 0;
   int64_t context_tokens = 0;  ///< of a session, after EngineOptions
   bool has_vision = false;
+  std::vector<AdapterFacts> adapters = {};  ///< in the order of EngineOptions
 };
 
 // ---- asking -------------------------------------------------------------------------------------------------------------
@@ -123,17 +145,35 @@ struct GenerateOptions {
 /// Start of the first canvas instead of noise: exactly canvas_tokens ids.
 using StartCanvas = std::vector<int32_t>;
 
+/// A call of a tool: name and arguments as the text of a JSON object.
+struct FunctionCall {
+  std::string name;
+  std::string arguments_json;
+  std::string id{};  ///< given by whoever passes the call on; the model writes none
+};
+
+/// A tool that the model may call.
+struct ToolDeclaration {
+  std::string name;
+  std::string description{};
+  std::string parameters_json{};  ///< a JSON schema, an object; empty: no parameters
+};
+
 /// One message of a conversation. Roles: "system", "user", "assistant", "tool".
 struct ChatTurn {
   std::string role;
   std::string text;
-  std::string thought;  ///< reasoning of an assistant turn, kept out of later prompts as the template says
+  std::string thought{};  ///< reasoning of an assistant turn, kept out of later prompts as the template says
+  std::vector<FunctionCall> tool_calls{};  ///< assistant: what it called
+  std::string tool_call_id{};              ///< tool: the call whose result `text` is
+  std::string tool_name{};                 ///< tool: name of the tool, needed only when no call has that id
 };
 
 enum class Thinking : uint8_t { kOff, kOn };
 
 struct Request {
-  std::vector<ChatTurn> chat;  ///< either a conversation, formatted with the model's template ...
+  std::vector<ChatTurn> chat;          ///< either a conversation, formatted with the model's template ...
+  std::vector<ToolDeclaration> tools;  ///< put before the conversation
   Thinking thinking = Thinking::kOff;
   std::vector<int32_t> prompt_tokens;  ///< ... or the exact prompt ids; one of the two must be empty
   std::optional<StartCanvas> start_canvas;
@@ -154,6 +194,7 @@ struct Draft {
   std::span<const uint8_t> accepted;  ///< 1: taken as certain in this step; 0: will be noise again
   std::span<const float> entropy;     ///< nats
   int64_t computed_rows = 0;  ///< rows that this step computed; fewer than tokens where settled ones were left out
+  bool last = false;          ///< no step follows on this canvas: its tokens are final
 };
 
 /// Receives what happens during Generate, on the calling thread. Override what you need.
@@ -165,6 +206,8 @@ class DGEMMA_API Listener {
   /// Final text, in order, complete characters only. Thought and answer arrive in separate calls.
   virtual void OnText(std::string_view /*text*/) {}
   virtual void OnThought(std::string_view /*text*/) {}
+  /// A call that the model has finished writing, in order with the texts around it.
+  virtual void OnToolCall(const FunctionCall&) {}
 };
 
 enum class FinishReason : uint8_t {
@@ -172,9 +215,10 @@ enum class FinishReason : uint8_t {
   kLength,     ///< max_new_tokens reached
   kContext,    ///< the session's context is full
   kCancelled,  ///< the stop token was set; the text so far is kept
+  kTimeout,    ///< its time was over (a server's limit); the text so far is kept
 };
 
-/// "stop", "length", "context", "cancelled"
+/// "stop", "length", "context", "cancelled", "timeout"
 DGEMMA_API const char* Name(FinishReason reason);
 
 /// Honest figures of one Generate. Canvas tokens and answer tokens are never mixed.
@@ -192,12 +236,6 @@ struct Figures {
   double first_text_seconds = 0;   ///< from the call to the first final text (TTFT)
   double total_seconds = 0;
   uint64_t seed = 0;
-};
-
-/// A parsed tool call: name and arguments as a JSON object text.
-struct FunctionCall {
-  std::string name;
-  std::string arguments_json;
 };
 
 struct Answer {
@@ -229,6 +267,8 @@ class DGEMMA_API Engine {
 
   /// Ids of plain text; special-token text is not markup here.
   virtual std::vector<int32_t> Tokenize(std::string_view text) const = 0;
+  /// Ids of a prompt in which control tokens are written out, such as "<bos><|turn>user\n".
+  virtual std::vector<int32_t> TokenizeMarkup(std::string_view text) const = 0;
   virtual std::string Detokenize(std::span<const int32_t> ids) const = 0;
   /// Text of one id as the live view shows it, valid UTF-8 only when the token is; special tokens by name.
   virtual std::string TokenText(int32_t id) const = 0;

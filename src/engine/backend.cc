@@ -47,6 +47,8 @@ CpuShape ShapeOf(const Config& config, std::span<const PlannedWeight> weights, i
   for (const PlannedWeight& weight : weights) {
     shape.grouped = shape.grouped || weight.format.grouped();
     shape.bf16 = shape.bf16 || weight.format.kind == WeightKind::kBf16;
+    int64_t& rank = weight.spec.role == TensorRole::kExperts ? shape.expert_rank : shape.rank;
+    rank = std::max(rank, weight.rank);
   }
   shape.head_rows = head_rows;
   return shape;

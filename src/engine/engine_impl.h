@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "dgemma/dgemma.h"
+#include "engine/answering.h"
 #include "engine/loaded_model.h"
 #include "engine/pass_runner.h"
 #include "files/checkpoint_files.h"
@@ -25,6 +26,7 @@ class EngineImpl final : public Engine {
   const MemoryPlan& plan() const override { return plan_; }
   GenerateOptions Defaults() const override { return defaults_; }
   std::vector<int32_t> Tokenize(std::string_view text) const override;
+  std::vector<int32_t> TokenizeMarkup(std::string_view text) const override;
   std::string Detokenize(std::span<const int32_t> ids) const override;
   std::string TokenText(int32_t id) const override;
   bool IsSpecial(int32_t id) const override { return tokenizer_->IsSpecial(id); }
@@ -35,6 +37,8 @@ class EngineImpl final : public Engine {
   const Tokenizer& tokenizer() const { return *tokenizer_; }
   PassRunner& runner() { return *runner_; }
   const EngineOptions& options() const { return options_; }
+  /// What answers are written with; valid while the engine is.
+  AnswerParts answer_parts() const;
 
  private:
   EngineImpl() = default;

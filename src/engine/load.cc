@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "base/try.h"
+#include "engine/adapters.h"
 #include "engine/backend.h"
 #include "engine/engine_impl.h"
 #include "engine/guard.h"
@@ -71,13 +72,20 @@ Result<std::unique_ptr<Engine>> EngineImpl::Build(std::string name, const Checkp
   const EngineOptions& options = engine->options_;
   const int64_t rows = LargestPassRows(options, config);
   auto kernels = MakeKernels(options, config);
-  const std::vector<PlannedWeight> weights = PlanWeights(files, config, *kernels);
+  std::vector<PlannedWeight> weights = PlanWeights(files, config, *kernels);
+  DG_TRY(const LoadedAdapters adapters, LoadAdapters(options, config));
+  const std::vector<AppliedAdapter> applied = adapters.Applied();
+  const int64_t adapter_bytes = PlanAdapters(applied, *kernels, weights);
   engine->plan_ = PlanMemory(weights, config, engine->tokenizer_->vocab_size(), options);
+  engine->plan_.adapters = adapter_bytes;
   DG_CHECK_OK(CheckMemory(engine->plan_));
   engine->facts_ = FactsOf(std::move(name), weights, config, *kernels, options.context_tokens);
+  engine->facts_.adapters = adapters.facts;
 
   DG_TRY(engine->loaded_, LoadUnlessStopped(files, std::move(config), std::move(kernels), options));
-  DG_TRY(engine->runner_, PassRunner::Create(engine->model(), rows, kCanvasesAtOnce));
+  Model& model = *engine->loaded_.model;
+  DG_CHECK_OK(AttachAdapters(applied, model.config, model.weights, model.kernels));
+  DG_TRY(engine->runner_, PassRunner::Create(engine->model(), rows, options.sessions));
   return engine;
 }
 
@@ -104,31 +112,16 @@ std::vector<int32_t> EngineImpl::Tokenize(std::string_view text) const {
   return tokenizer_->Encode(text, SpecialTokens::kAsText);
 }
 
+std::vector<int32_t> EngineImpl::TokenizeMarkup(std::string_view text) const {
+  return tokenizer_->Encode(text, SpecialTokens::kParse);
+}
+
 std::string EngineImpl::Detokenize(std::span<const int32_t> ids) const {
   return tokenizer_->Decode(ids, SpecialText::kKeep);
 }
 
 std::string EngineImpl::TokenText(int32_t id) const {
   return std::string(tokenizer_->IsSpecial(id) ? tokenizer_->TokenContent(id) : tokenizer_->TokenBytes(id));
-}
-
-Result<std::vector<int32_t>> EngineImpl::PromptTokens(const Request& request) const {
-  if (request.chat.empty() == request.prompt_tokens.empty()) {
-    return Fail(StatusCode::kInvalidArgument, "request: give either a conversation or prompt tokens");
-  }
-  if (request.chat.empty()) return request.prompt_tokens;
-  std::vector<Message> messages;
-  for (const ChatTurn& turn : request.chat) {
-    Message message;
-    DG_TRY(message.role, ParseRole(turn.role));
-    message.content = turn.text;
-    message.reasoning = turn.thought;
-    messages.push_back(std::move(message));
-  }
-  ChatOptions options;
-  options.enable_thinking = request.thinking == Thinking::kOn;
-  DG_TRY(const std::vector<ChatPiece> pieces, FormatChatPieces(messages, {}, options));
-  return EncodeChat(*tokenizer_, pieces);
 }
 
 const char* Version() { return DGEMMA_VERSION; }
@@ -143,6 +136,8 @@ const char* Name(FinishReason reason) {
       return "context";
     case FinishReason::kCancelled:
       return "cancelled";
+    case FinishReason::kTimeout:
+      return "timeout";
   }
   return "unknown";
 }

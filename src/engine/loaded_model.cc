@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "base/try.h"
+#include "engine/adapters.h"
 #include "engine/backend.h"
 #include "files/messages.h"
 #include "model/stored_tensors.h"
@@ -28,8 +29,12 @@ Result<Tokenizer> ReadTokenizer(const CheckpointFiles& files, const Config& conf
 }
 
 Result<LoadedModel> LoadModel(const CheckpointFiles& files, Config config, const EngineOptions& options) {
+  DG_TRY(const LoadedAdapters adapters, LoadAdapters(options, config));
   auto kernels = MakeKernels(options, config);
-  return LoadModel(files, std::move(config), std::move(kernels));
+  DG_TRY(LoadedModel loaded, LoadModel(files, std::move(config), std::move(kernels)));
+  Model& model = *loaded.model;
+  DG_CHECK_OK(AttachAdapters(adapters.Applied(), model.config, model.weights, model.kernels));
+  return loaded;
 }
 
 Result<LoadedModel> LoadModel(const CheckpointFiles& files, Config config, std::unique_ptr<Kernels> kernels,

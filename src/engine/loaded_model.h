@@ -36,7 +36,7 @@ struct LoadedModel {
   std::unique_ptr<Model> model;
 };
 
-/// Packs the weights for the backend that the options name.
+/// Packs the weights for the backend that the options name, and attaches the options' adapters.
 Result<LoadedModel> LoadModel(const CheckpointFiles& files, Config config, const EngineOptions& options);
 
 /// The same with a backend that exists already.

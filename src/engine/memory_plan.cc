@@ -58,11 +58,16 @@ Result<EngineOptions> FillOptions(EngineOptions options, const Config& config) {
   if (options.prefill_chunk_tokens < 1 || options.prefill_chunk_tokens > 65'536) {
     return Fail(StatusCode::kInvalidArgument, "prefill_chunk: out of range (1..65536)");
   }
+  if (options.rewind_tokens < 0 || options.rewind_tokens > config.max_positions) {
+    return Fail(StatusCode::kInvalidArgument, fmt::format("rewind: out of range (0..{})", config.max_positions));
+  }
+  if (options.sessions < 1 || options.sessions > kMostSessions)
+    return Fail(StatusCode::kInvalidArgument, fmt::format("sessions: out of range (1..{})", kMostSessions));
   return options;
 }
 
 int64_t LargestPassRows(const EngineOptions& filled, const Config& config) {
-  return filled.prefill_chunk_tokens + kCanvasesAtOnce * config.canvas;
+  return filled.prefill_chunk_tokens + filled.sessions * config.canvas;
 }
 
 MemoryPlan PlanMemory(std::span<const PlannedWeight> weights, const Config& config, int64_t vocabulary,
@@ -71,9 +76,11 @@ MemoryPlan PlanMemory(std::span<const PlannedWeight> weights, const Config& conf
   MemoryPlan plan;
   plan.weights = PlannedWeightBytes(weights);
   plan.cache_per_session =
-      KvCache::PlannedBytes(config, filled.context_tokens, filled.prefill_chunk_tokens) + SoftBytes(config);
-  plan.pass = PassRunner::PlannedBytes(config, rows, kCanvasesAtOnce) +
-              PlannedScratchBytes(filled, config, weights, rows, kCanvasesAtOnce);
+      KvCache::PlannedBytes(config, filled.context_tokens, filled.prefill_chunk_tokens + filled.rewind_tokens) +
+      SoftBytes(config);
+  plan.sessions = filled.sessions;
+  plan.pass = PassRunner::PlannedBytes(config, rows, filled.sessions) +
+              PlannedScratchBytes(filled, config, weights, rows, filled.sessions);
   plan.tokenizer = kTokenizerEntryBytes * vocabulary;
   plan.program = kProgramBytes;
   plan.skip_per_session = CanvasStore::PlannedBytes(config);

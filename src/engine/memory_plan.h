@@ -10,8 +10,8 @@
 
 namespace dgemma {
 
-/// Answers that one pass of an engine may carry.
-constexpr int64_t kCanvasesAtOnce = 1;
+/// Answers that an engine may be loaded for.
+constexpr int64_t kMostSessions = 256;
 
 /// Checks the options against the model and replaces zeros by their defaults. kInvalidArgument names the option.
 Result<EngineOptions> FillOptions(EngineOptions options, const Config& config);

@@ -17,7 +17,8 @@ int64_t PassJob::rows() const {
 }
 
 int64_t PassRunner::PlannedBytes(const Config& config, int64_t rows, int64_t canvases) {
-  return Activations::PlannedBytes(config, rows, canvases) + canvases * SoftBytes(config);
+  const int64_t logits = canvases * config.vocab * static_cast<int64_t>(sizeof(float));
+  return Activations::PlannedBytes(config, rows, canvases) + canvases * SoftBytes(config) + logits;
 }
 
 Result<std::unique_ptr<PassRunner>> PassRunner::Create(const Model& model, int64_t rows, int64_t canvases) {
@@ -27,10 +28,11 @@ Result<std::unique_ptr<PassRunner>> PassRunner::Create(const Model& model, int64
   runner->head_scratch_ = model.kernels.MakeHeadScratch();
   runner->head_rows_.resize(static_cast<size_t>(canvases * model.config.canvas));
   runner->temperatures_.resize(runner->head_rows_.size());
+  runner->logits_.reserve(static_cast<size_t>(canvases * model.config.vocab));
   return runner;
 }
 
-Result<void> PassRunner::Run(std::span<PassJob* const> jobs, std::stop_token stop, ForwardObserver* observer) {
+Result<void> PassRunner::Run(std::span<PassJob* const> jobs, std::stop_token stop) {
   std::vector<PassJob*> ordered;
   std::copy_if(jobs.begin(), jobs.end(), std::back_inserter(ordered),
                [](const PassJob* job) { return job->has_canvas(); });
@@ -41,7 +43,7 @@ Result<void> PassRunner::Run(std::span<PassJob* const> jobs, std::stop_token sto
   for (const PassJob* job : ordered)
     pass.segments.insert(pass.segments.end(), job->segments.begin(), job->segments.end());
   return Guarded([&]() -> Result<void> {  // backends grow their scratch inside a pass
-    DG_TRY(const Matrix hidden, Forward(model_, activations_, pass, observer));
+    DG_TRY(const Matrix hidden, Forward(model_, activations_, pass));
     RunHead(ordered, hidden);
     return {};
   });

@@ -23,18 +23,28 @@ struct PassJob {
   bool has_canvas() const { return !segments.empty() && !segments.back().causal(); }
 };
 
-class PassRunner {
+/// Whatever can run passes: a PassRunner, or a test in its place.
+class PassExecutor {
  public:
-  /// For passes of at most `rows` rows with at most `canvases` canvases.
+  virtual ~PassExecutor() = default;
+  /// Limits of one pass.
+  virtual int64_t max_rows() const = 0;
+  virtual int64_t max_canvases() const = 0;
+  /// One pass for all jobs. A failure means that no cache changed and no job has results.
+  virtual Result<void> Run(std::span<PassJob* const> jobs, std::stop_token stop) = 0;
+};
+
+class PassRunner final : public PassExecutor {
+ public:
+  /// For passes of at most `rows` rows with at most `canvases` canvases, and as many rows whose logits are wanted.
   static Result<std::unique_ptr<PassRunner>> Create(const Model& model, int64_t rows, int64_t canvases);
   static int64_t PlannedBytes(const Config& config, int64_t rows, int64_t canvases);
 
-  int64_t max_rows() const { return activations_.max_rows(); }
-  int64_t max_canvases() const { return activations_.max_canvases(); }
+  int64_t max_rows() const override { return activations_.max_rows(); }
+  int64_t max_canvases() const override { return activations_.max_canvases(); }
   const Model& model() const { return model_; }
 
-  /// One pass for all jobs. A failure means that no cache changed and no job has results.
-  Result<void> Run(std::span<PassJob* const> jobs, std::stop_token stop, ForwardObserver* observer = nullptr);
+  Result<void> Run(std::span<PassJob* const> jobs, std::stop_token stop) override;
 
  private:
   explicit PassRunner(const Model& model) : model_(model) {}

@@ -84,17 +84,37 @@ void KvCache::Append(int64_t rows) {
 
 void KvCache::Reset(int64_t begin) { begin_ = end_ = written_ = begin; }
 
-bool KvCache::Truncate(int64_t end) {
-  if (end >= end_) return true;
-  if (end <= begin_) {
-    Reset(begin_);
-    return true;
-  }
+bool KvCache::CanTruncate(int64_t end) const {
+  if (end >= end_ || end <= begin_) return true;
   const int64_t oldest_in_ring = written_ - ring_slots_;  // positions below were overwritten by later ones
   const int64_t oldest_needed = std::max(begin_, end - (window_ - 1));  // `end` itself: none
-  if (oldest_needed < std::min(end, oldest_in_ring)) return false;
-  end_ = end;
+  return oldest_needed >= std::min(end, oldest_in_ring);
+}
+
+bool KvCache::Truncate(int64_t end) {
+  if (!CanTruncate(end)) return false;
+  if (end <= begin_)
+    Reset(begin_);
+  else
+    end_ = std::min(end, end_);
   return true;
+}
+
+void KvCache::Clear(Kernels& kernels) {
+  for (const Buffer& buffer : buffers_) FillWithZeros(buffer, kernels);
+  Reset();
+}
+
+void CanvasStore::Clear(Kernels& kernels) const { FillWithZeros(memory_, kernels); }
+
+void FillWithZeros(const Buffer& buffer, Kernels& kernels) {
+  constexpr int64_t kPart = 16'384;
+  const std::vector<float> zeros(kPart);
+  const int64_t floats = buffer.bytes / static_cast<int64_t>(sizeof(float));
+  for (int64_t begin = 0; begin < floats; begin += kPart) {
+    const int64_t part = std::min(kPart, floats - begin);
+    kernels.Upload(std::span(zeros).first(static_cast<size_t>(part)), {buffer.Floats() + begin, 1, part, part});
+  }
 }
 
 }  // namespace dgemma

@@ -31,8 +31,12 @@ class KvCache {
   void Append(int64_t rows);
   /// Starts an empty sequence at position `begin`.
   void Reset(int64_t begin = 0);
-  /// Forgets positions >= end. False, and nothing changes, when a ring no longer holds the window before `end`.
+  /// Whether every ring still holds the window before `end`.
+  bool CanTruncate(int64_t end) const;
+  /// Forgets positions >= end. False, and nothing changes, when it cannot.
   bool Truncate(int64_t end);
+  /// Overwrites all keys and values with zeros and starts an empty sequence at 0.
+  void Clear(Kernels& kernels);
 
  private:
   std::vector<KvStore> stores_;
@@ -54,12 +58,17 @@ class CanvasStore {
 
   KvStore Layer(size_t layer) const { return stores_[layer]; }
   int64_t rows() const { return rows_; }
+  /// Overwrites everything with zeros.
+  void Clear(Kernels& kernels) const;
 
  private:
   Buffer memory_;
   std::vector<KvStore> stores_;
   int64_t rows_ = 0;
 };
+
+/// Overwrites a buffer of float32 with zeros.
+void FillWithZeros(const Buffer& buffer, Kernels& kernels);
 
 /// Slots rounded up to whole key blocks.
 int64_t RoundUpToKeyBlock(int64_t slots);

@@ -21,17 +21,21 @@ class IdleKernels : public Kernels {
   void Download(Matrix, std::span<float>) override { Called<int>("Download"); }
   void Embed(std::span<const int32_t>, const Weight&, float, Matrix) override { Called<int>("Embed"); }
   void RmsNorm(Matrix, const Weight&, Matrix) override { Called<int>("RmsNorm"); }
-  void Linear(Matrix, const Weight&, Matrix) override { Called<int>("Linear"); }
+  void Linear(Matrix, std::span<const RowRole>, const Weight&, Matrix) override { Called<int>("Linear"); }
   void AddRmsNorm(Matrix, Matrix) override { Called<int>("AddRmsNorm"); }
   void NormAdd(Matrix, const Weight&, Matrix) override { Called<int>("NormAdd"); }
-  void ProjectQkv(Matrix, const QkvWeights&, const QkvShape&, const Rotary&, std::span<const KvTarget>,
-                  Matrix) override {
+  void ProjectQkv(Matrix, std::span<const RowRole>, const QkvWeights&, const QkvShape&, const Rotary&,
+                  std::span<const KvTarget>, Matrix) override {
     Called<int>("ProjectQkv");
   }
   void Attend(std::span<const AttentionSpan>, const QkvShape&, Matrix, Matrix) override { Called<int>("Attend"); }
-  void GatedMlp(Matrix, const MlpWeights&, Matrix) override { Called<int>("GatedMlp"); }
-  void Route(Matrix, const RouterWeights&, int64_t, Routes&) override { Called<int>("Route"); }
-  void Experts(Matrix, const ExpertWeights&, const Routes&, Matrix) override { Called<int>("Experts"); }
+  void GatedMlp(Matrix, std::span<const RowRole>, const MlpWeights&, Matrix) override { Called<int>("GatedMlp"); }
+  void Route(Matrix, std::span<const RowRole>, const RouterWeights&, int64_t, Routes&) override {
+    Called<int>("Route");
+  }
+  void Experts(Matrix, std::span<const RowRole>, const ExpertWeights&, const Routes&, Matrix) override {
+    Called<int>("Experts");
+  }
   void JoinBranches(Matrix, Matrix, const BranchNorms&, std::span<const float>, Matrix) override {
     Called<int>("JoinBranches");
   }

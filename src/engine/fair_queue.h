@@ -1,0 +1,79 @@
+// Who is next: a queue that takes turns between owners (round robin) and is first in, first out for each of them.
+// The Scheduler's queue of requests, owners being salts; nothing here knows what waits.
+#pragma once
+
+#include <deque>
+#include <list>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace dgemma {
+
+template <typename T>
+class FairQueue {
+ public:
+  bool empty() const { return size_ == 0; }
+  int64_t size() const { return size_; }
+  /// Of one owner.
+  int64_t size(const std::string& owner) const {
+    for (const Line& line : lines_) {
+      if (line.owner == owner) return std::ssize(line.waiting);
+    }
+    return 0;
+  }
+
+  /// An owner without anything in the queue takes its turn after all others.
+  void Push(const std::string& owner, T item) {
+    for (Line& line : lines_) {
+      if (line.owner != owner) continue;
+      line.waiting.push_back(std::move(item));
+      ++size_;
+      return;
+    }
+    Line line{owner, {}};
+    line.waiting.push_back(std::move(item));
+    lines_.push_back(std::move(line));
+    ++size_;
+  }
+
+  /// The oldest of the owner whose turn it is; the next turn is another owner's. The queue must not be empty.
+  T Pop() {
+    Line& line = lines_.front();
+    T item = std::move(line.waiting.front());
+    line.waiting.pop_front();
+    --size_;
+    if (line.waiting.empty())
+      lines_.pop_front();
+    else
+      lines_.splice(lines_.end(), lines_, lines_.begin());
+    return item;
+  }
+
+  /// Takes out the first item that `leaves`, whoever owns it; turns do not change.
+  template <typename Predicate>
+  std::optional<T> Remove(Predicate&& leaves) {
+    for (auto line = lines_.begin(); line != lines_.end(); ++line) {
+      for (auto place = line->waiting.begin(); place != line->waiting.end(); ++place) {
+        if (!leaves(*place)) continue;
+        T item = std::move(*place);
+        line->waiting.erase(place);
+        --size_;
+        if (line->waiting.empty()) lines_.erase(line);
+        return item;
+      }
+    }
+    return std::nullopt;
+  }
+
+ private:
+  struct Line {
+    std::string owner;
+    std::deque<T> waiting;  // never empty
+  };
+  std::list<Line> lines_;  // in order of turns
+  int64_t size_ = 0;
+};
+
+}  // namespace dgemma
