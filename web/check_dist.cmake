@@ -1,0 +1,22 @@
+# Says whether web/dist/index.html was built from the sources that lie beside it: the digest in its "dgemma-sources"
+# must be theirs (build.mjs writes it). Needs no Node: cmake -P web/check_dist.cmake
+set(web ${CMAKE_CURRENT_LIST_DIR})
+file(GLOB_RECURSE sources RELATIVE ${web} ${web}/src/*)
+list(APPEND sources build.mjs index.html package-lock.json package.json tsconfig.json)
+list(SORT sources COMPARE STRING)
+set(lines "")
+foreach(source IN LISTS sources)
+  file(SHA256 ${web}/${source} digest)
+  string(APPEND lines "${digest} ${source}\n")
+endforeach()
+string(SHA256 digest "${lines}")
+
+set(page ${web}/dist/index.html)
+if(NOT EXISTS ${page})
+  message(FATAL_ERROR "no ${page}: run script/web")
+endif()
+file(STRINGS ${page} written REGEX "<meta name=\"dgemma-sources\" content=\"${digest}\">" LIMIT_COUNT 1)
+if(NOT written)
+  message(FATAL_ERROR "${page} is older than its sources, whose digest is ${digest}: run script/web")
+endif()
+message(STATUS "${page} was built from its sources")
