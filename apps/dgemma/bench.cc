@@ -81,6 +81,8 @@ Result<void> RunPasses(Program& program, const BenchArguments& arguments) {
 }
 
 Result<void> RunOps(Program& program, BenchArguments& arguments) {
+  if (!arguments.source.options.adapters.empty())
+    return Fail(StatusCode::kInvalidArgument, "--lora: not with --ops, whose weights are random");
   OpsToTime& ops = arguments.operations;
   const EngineOptions& options = arguments.source.options;
   std::string name = arguments.shape;

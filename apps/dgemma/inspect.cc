@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/try.h"
+#include "engine/adapters.h"
 #include "engine/backend.h"
 #include "engine/loaded_model.h"
 #include "engine/memory_plan.h"
@@ -44,7 +45,11 @@ Result<Inspected> Inspect(const ModelSource& source) {
   DG_TRY(Config config, AtPath(name, ReadConfig(files)));
   DG_TRY(const EngineOptions options, FillOptions(source.options, config));
   const auto kernels = MakeKernels(options, config);
-  const MemoryPlan plan = PlanMemory(PlanWeights(files, config, *kernels), config, config.vocab, options);
+  std::vector<PlannedWeight> weights = PlanWeights(files, config, *kernels);
+  DG_TRY(const LoadedAdapters adapters, LoadAdapters(options, config));
+  const int64_t adapter_bytes = PlanAdapters(adapters.Applied(), *kernels, weights);
+  MemoryPlan plan = PlanMemory(weights, config, config.vocab, options);
+  plan.adapters = adapter_bytes;
   return Inspected{.name = name, .files = std::move(files), .config = std::move(config), .plan = plan};
 }
 
@@ -160,6 +165,7 @@ void PrintJson(Program& program, const Inspected& model) {
                                    {"geometry", GeometryJson(model.config)},
                                    {"plan_bytes",
                                     {{"weights", plan.weights},
+                                     {"adapters", plan.adapters},
                                      {"cache_per_session", plan.cache_per_session},
                                      {"skip_per_session", plan.skip_per_session},
                                      {"pass", plan.pass},
@@ -222,9 +228,11 @@ void PrintText(Program& program, const Inspected& model) {
                     ? fmt::format("{} layers, width {} (not used yet)", config.vision->layers, config.vision->width)
                     : "none");
   const MemoryPlan& plan = model.plan;
-  row("memory", fmt::format("{}: weights {}, cache of a session {}, pass {}, tokenizer {}, program {}",
-                            BytesText(plan.Total()), BytesText(plan.weights), BytesText(plan.cache_per_session),
-                            BytesText(plan.pass), BytesText(plan.tokenizer), BytesText(plan.program)));
+  row("memory",
+      fmt::format("{}: weights {}{}, cache of a session {}, pass {}, tokenizer {}, program {}", BytesText(plan.Total()),
+                  BytesText(plan.weights), plan.adapters > 0 ? ", adapters " + BytesText(plan.adapters) : "",
+                  BytesText(plan.cache_per_session), BytesText(plan.pass), BytesText(plan.tokenizer),
+                  BytesText(plan.program)));
   program.out.Write(text);
 }
 

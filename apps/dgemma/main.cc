@@ -28,7 +28,7 @@ constexpr const char* kFooter =
 
 // Flags that users of other programs type with one dash and several letters.
 constexpr std::array kOneDash = {std::pair{"-sys", "--system"}, std::pair{"-cnv", "--chat"},
-                                 std::pair{"-st", "--single-turn"}};
+                                 std::pair{"-st", "--single-turn"}, std::pair{"-np", "--parallel"}};
 
 std::vector<std::string> Arguments(int count, char** values) {
   std::vector<std::string> arguments(values + std::min(count, 1), values + count);
@@ -96,6 +96,7 @@ int main(int count, char** values) {
   app.require_subcommand(1);
   app.set_version_flag("--version", std::string("dgemma ") + dgemma::Version());
   dgemma::AddRun(app, program);
+  dgemma::AddServe(app, program);
   dgemma::AddSudoku(app, program);
   dgemma::AddInspect(app, program);
   dgemma::AddTokenize(app, program);
@@ -103,9 +104,11 @@ int main(int count, char** values) {
   dgemma::AddConvert(app, program);
   dgemma::AddDump(app, program);
   dgemma::AddQuantize(app, program);
+  dgemma::AddLora(app, program);
   dgemma::AddSynth(app, program);
   dgemma::AddTrain(app, program);
   dgemma::AddTasks(app, program);
+  dgemma::AddEval(app, program);
   dgemma::AddBench(app, program);
   dgemma::AddDoctor(app, program);
   dgemma::AddCompletion(app, program);

@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <filesystem>
+#include <limits>
 #include <system_error>
 #include <utility>
 
@@ -19,6 +20,20 @@ namespace {
 
 constexpr int kMostThreads = 1024;
 constexpr int64_t kLongestContext = int64_t{1} << 20;
+
+/// What acts beside the weights, when asked for; and what of it does not, always.
+void NoteAdapters(Program& program, const ModelFacts& facts) {
+  for (const AdapterFacts& adapter : facts.adapters) {
+    if (program.loudness == Loudness::kVerbose) {
+      program.Note(fmt::format("adapter {}: {:.1f} M parameters, scale {}", adapter.name,
+                               static_cast<double>(adapter.parameters) / 1e6, adapter.scale));
+    }
+    if (adapter.unused_keys > 0) {
+      program.Note(fmt::format("adapter {}: {} of its keys are not used (`dgemma lora info` lists them)", adapter.name,
+                               adapter.unused_keys));
+    }
+  }
+}
 
 }  // namespace
 
@@ -50,6 +65,27 @@ void AddBackendFlag(CLI::App& verb, Backend& backend) {
       ->group("Loading");
 }
 
+AdapterFile ParseAdapterFile(const std::string& text) {
+  const size_t colon = text.rfind(':');
+  if (colon == std::string::npos) return {text};
+  constexpr float kLargest = std::numeric_limits<float>::max();
+  const auto scale = ParseNumber<float>(std::string_view(text).substr(colon + 1), -kLargest, kLargest);
+  return scale ? AdapterFile{text.substr(0, colon), *scale} : AdapterFile{text};
+}
+
+void AddLoraFlag(CLI::App& verb, std::vector<AdapterFile>& adapters) {
+  verb.add_option_function<std::vector<std::string>>(
+          "--lora",
+          [&adapters](const std::vector<std::string>& files) {
+            for (const std::string& file : files) adapters.push_back(ParseAdapterFile(file));
+          },
+          "an adapter: a PEFT folder or a GGUF file, how strong it is behind a colon; several act together")
+      ->check([](const std::string& file) { return file.empty() ? "the name of the adapter is empty" : ""; })
+      ->allow_extra_args(false)
+      ->type_name("FILE[:SCALE]")
+      ->group("Loading");
+}
+
 void AddLoadFlags(CLI::App& verb, ModelSource& source, ModelFlag flag) {
   if (flag == ModelFlag::kYes) {
     verb.add_option("-m,--model", source.model, "a model folder or a GGUF file; without it the embedded model")
@@ -76,6 +112,7 @@ void AddLoadFlags(CLI::App& verb, ModelSource& source, ModelFlag flag) {
           "tokens of prompt and answer together at most (default: the model's, up to 8192)")
       ->type_name("N")
       ->group("Loading");
+  AddLoraFlag(verb, source.options.adapters);
   AddBackendFlag(verb, source.options.backend);
 }
 
@@ -88,9 +125,12 @@ Result<void> CheckExists(const ModelSource& source) {
 }
 
 Result<std::unique_ptr<Engine>> LoadModel(Program& program, const ModelSource& source) {
-  return WatchLoading(program, source.options, [&source](const EngineOptions& options) {
-    return IsEmbedded(source) ? LoadEmbedded(options) : Engine::Load(source.model, options);
-  });
+  return WatchLoading(program, source.options,
+                      [&source](const EngineOptions& options) { return LoadEngine({source.model, options}); });
+}
+
+Result<std::unique_ptr<Engine>> LoadEngine(const ModelSource& source) {
+  return IsEmbedded(source) ? LoadEmbedded(source.options) : Engine::Load(source.model, source.options);
 }
 
 Result<std::unique_ptr<Engine>> WatchLoading(Program& program, EngineOptions options, const Loading& load) {
@@ -112,6 +152,7 @@ Result<std::unique_ptr<Engine>> WatchLoading(Program& program, EngineOptions opt
     program.Note(fmt::format("loaded {}: {:.1f} M parameters, {}, {}, in {:.0f} ms", facts.name,
                              static_cast<double>(facts.parameters) / 1e6, facts.dtype, facts.backend, seconds * 1e3));
   }
+  NoteAdapters(program, (*engine)->facts());
   return engine;
 }
 

@@ -26,7 +26,7 @@ struct ModelSource {
 /// Whether a verb takes the model as the flag --model, or only as an argument.
 enum class ModelFlag { kYes, kNo };
 
-/// Adds --threads, --ctx and --backend to a verb, and --model where wanted.
+/// Adds --threads, --ctx, --lora and --backend to a verb, and --model where wanted.
 void AddLoadFlags(CLI::App& verb, ModelSource& source, ModelFlag flag);
 
 /// True when the source names the embedded model.
@@ -37,6 +37,9 @@ Result<void> CheckExists(const ModelSource& source);
 
 /// The files of a model folder, a GGUF file, or "embedded".
 Result<CheckpointFiles> OpenModelFiles(const std::string& model);
+
+/// Loads the model, without a word.
+Result<std::unique_ptr<Engine>> LoadEngine(const ModelSource& source);
 
 /// Loads the model, with a progress line on standard error when that takes a while. Ctrl-C ends it: kCancelled.
 Result<std::unique_ptr<Engine>> LoadModel(Program& program, const ModelSource& source);
@@ -54,5 +57,11 @@ std::string NotEmpty(const std::string& text);
 
 /// Adds --backend. `backend` must outlive the verb.
 void AddBackendFlag(CLI::App& verb, Backend& backend);
+
+/// Adds --lora FILE[:scale], which may be given several times. `adapters` must outlive the verb.
+void AddLoraFlag(CLI::App& verb, std::vector<AdapterFile>& adapters);
+
+/// "FILE:0.5" as file and scale; what follows the last colon is a scale when it is a number.
+AdapterFile ParseAdapterFile(const std::string& text);
 
 }  // namespace dgemma

@@ -7,6 +7,7 @@
 namespace dgemma {
 
 void AddRun(CLI::App& app, Program& program);
+void AddServe(CLI::App& app, Program& program);
 void AddSudoku(CLI::App& app, Program& program);
 void AddInspect(CLI::App& app, Program& program);
 void AddTokenize(CLI::App& app, Program& program);
@@ -14,9 +15,11 @@ void AddDetokenize(CLI::App& app, Program& program);
 void AddConvert(CLI::App& app, Program& program);
 void AddDump(CLI::App& app, Program& program);
 void AddQuantize(CLI::App& app, Program& program);
+void AddLora(CLI::App& app, Program& program);
 void AddSynth(CLI::App& app, Program& program);
 void AddTrain(CLI::App& app, Program& program);
 void AddTasks(CLI::App& app, Program& program);
+void AddEval(CLI::App& app, Program& program);
 void AddBench(CLI::App& app, Program& program);
 void AddDoctor(CLI::App& app, Program& program);
 void AddCompletion(CLI::App& app, Program& program);

@@ -9,6 +9,16 @@ namespace {
 constexpr size_t kMaxChannelName = 64;  // bytes; a longer first line is no name but the thought itself
 constexpr std::string_view kThoughtChannel = "thought";
 
+/// Adds text to the last event when that is of the same kind: whoever listens is not told every token.
+template <typename Text>
+void Append(std::string text, std::vector<AnswerEvent>& events) {
+  if (!events.empty() && std::holds_alternative<Text>(events.back())) {
+    std::get<Text>(events.back()).text += text;
+  } else {
+    events.emplace_back(Text{std::move(text)});
+  }
+}
+
 }  // namespace
 
 AnswerParser::AnswerParser(const Tokenizer& tokenizer, AnswerStart start)
@@ -71,7 +81,7 @@ void AnswerParser::TakeText(std::vector<AnswerEvent>& events) {
   std::string text = std::exchange(text_, {});
   switch (state_) {
     case State::kAnswer:
-      events.emplace_back(AnswerText{std::move(text)});
+      Append<AnswerText>(std::move(text), events);
       break;
     case State::kThought:
       EmitThought(std::move(text), events);
@@ -99,7 +109,7 @@ void AnswerParser::EmitThought(std::string text, std::vector<AnswerEvent>& event
   if (newline_held_) text.insert(text.begin(), '\n');
   newline_held_ = text.back() == '\n';
   if (newline_held_) text.pop_back();
-  if (!text.empty()) events.emplace_back(ThoughtText{std::move(text)});
+  if (!text.empty()) Append<ThoughtText>(std::move(text), events);
 }
 
 /// Closes whatever is open and returns to the answer.

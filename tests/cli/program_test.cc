@@ -14,14 +14,15 @@
 #include "child.h"
 #include "embedded_model.h"
 #include "files/safetensors_writer.h"
+#include "starter_adapter.h"
 
 namespace dgemma {
 namespace {
 
 const std::string kStarter = DGEMMA_SOURCE_DIR "/models/starter";
-const std::vector<std::string> kVerbs = {"run",     "sudoku", "inspect",    "tokenize", "detokenize",
-                                         "convert", "dump",   "help",       "quantize", "synth",
-                                         "bench",   "doctor", "completion", "version"};
+const std::vector<std::string> kVerbs = {"run",    "sudoku",     "inspect",  "tokenize", "detokenize", "convert",
+                                         "dump",   "help",       "quantize", "synth",    "lora",       "bench",
+                                         "doctor", "completion", "version",  "serve"};
 const std::string kJsonPrompt = "json name=ada age=36 city=rome";
 const std::string kJsonAnswer = R"({"name":"ada","age":36,"city":"rome"})";
 
@@ -430,6 +431,8 @@ TEST(Program, ExamplesOfHelpWork) {
   for (const char* report : {"before.json", "after.json"}) {
     std::ofstream(folder / report) << RunProgram({"bench", "-r", "1", "--prompt", "20", "--json"}).out;
   }
+  WriteStarterAdapter(folder / "sql-adapter");
+  WriteStarterGgufAdapter(folder / "sql.gguf");
   const std::array<int64_t, 3> ids = {1, 2, 3};
   std::vector<TensorToWrite> input;
   input.push_back(TensorFromMemory("ids", DType::kI64, {1, 3}, std::as_bytes(std::span(ids))));
@@ -452,8 +455,9 @@ TEST(Program, ExamplesOfHelpWork) {
       if (!line.starts_with("  ")) examples = line == "Examples:";
       if (!examples || !line.starts_with("  ")) continue;
       EXPECT_LE(line.size(), 80U) << "is broken on a narrow terminal: " << line;
-      // Gigabytes of random weights, and the chat, which needs a terminal (OnTerminal has it).
-      if (verb == "synth" || line.starts_with("  dgemma run  ")) continue;
+      // Gigabytes of random weights, the chat, which needs a terminal (OnTerminal has it), and what serves until it is
+      // told to stop (tests/clients).
+      if (verb == "synth" || verb == "serve" || line.starts_with("  dgemma run  ")) continue;
       const std::string script = "cd " + folder.path() + " && export HOME=$PWD PATH=$PWD/bin:$PATH && " + line +
                                  (verb == "bench" ? " -r 1" : "");  // seconds instead of half a minute
       const std::string command = "bash -c '" + script + "' </dev/null >" + folder / "said" + " 2>&1";

@@ -26,6 +26,7 @@ class ScriptedEngine final : public Engine {
   const MemoryPlan& plan() const override { return plan_; }
   GenerateOptions Defaults() const override { return {}; }
   std::vector<int32_t> Tokenize(std::string_view) const override { return {}; }
+  std::vector<int32_t> TokenizeMarkup(std::string_view) const override { return {}; }
   std::string Detokenize(std::span<const int32_t>) const override { return {}; }
   std::string TokenText(int32_t id) const override { return texts_[static_cast<size_t>(id)]; }
   bool IsSpecial(int32_t id) const override { return TokenText(id).starts_with('<') && TokenText(id).ends_with('>'); }

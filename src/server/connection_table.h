@@ -1,0 +1,66 @@
+// What all connections of a server share, and the bounds over all of them. Used on the network thread only.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "server/limits.h"
+#include "server/metrics.h"
+#include "server/request_log.h"
+#include "server/router.h"
+
+namespace dgemma {
+
+class Connection;
+
+/// Which connections are open and what they hold together.
+class ConnectionTable {
+ public:
+  ConnectionTable(const Router& router, const ServerLimits& limits, RequestLog log, Metrics* metrics,
+                  std::string id_prefix);
+
+  const Router& router;
+  const ServerLimits limits;
+  RequestLog log;
+  bool draining = false;
+  std::function<void()> on_change;  ///< called when a connection came or went; may be empty
+
+  /// True when one more from this address may be opened; closes the longest idle one to make room.
+  bool MakeRoom(const std::string& address);
+  void Add(Connection& connection);
+  void Remove(const Connection& connection);
+  /// The connection showed a valid key: it no longer counts as one without.
+  void ShowedKey();
+  /// `bytes` more of request bodies are held; false when that would be beyond the limit, and then they do not count.
+  bool HoldBody(size_t bytes);
+  void ReleaseBody(size_t bytes) { body_bytes_ -= bytes; }
+
+  /// A copy, since acting on a connection may remove it.
+  std::vector<Connection*> all() const { return open_; }
+  size_t size() const { return open_.size(); }
+
+  std::string NextRequestId();
+  void Count(Metric metric, double amount = 1) {
+    if (metrics_ != nullptr) metrics_->Add(metric, amount);
+  }
+  void Observe(Metric metric, double value) {
+    if (metrics_ != nullptr) metrics_->Observe(metric, value);
+  }
+
+ private:
+  bool CloseLongestIdle(bool (*fits)(const Connection&));
+
+  Metrics* metrics_;
+  std::string id_prefix_;
+  uint64_t next_id_ = 1;
+  std::vector<Connection*> open_;
+  std::unordered_map<std::string, size_t> per_address_;
+  size_t without_key_ = 0;
+  size_t body_bytes_ = 0;
+};
+
+}  // namespace dgemma

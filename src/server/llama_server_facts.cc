@@ -1,0 +1,98 @@
+// llama-server: tokens, the prompt of a chat, and what is said about the server.
+#include <boost/json/array.hpp>
+#include <boost/json/value_from.hpp>
+
+#include "base/try.h"
+#include "server/llama_server.h"
+#include "server/openai_chat.h"
+#include "server/openai_completions.h"
+#include "text/utf8.h"
+
+namespace dgemma {
+namespace {
+
+namespace json = boost::json;
+
+/// Text of one token: a string, or its bytes when these are no whole characters.
+json::value PieceOf(const std::string& bytes) {
+  if (IsValidUtf8(bytes)) return json::value(bytes);
+  json::array list;
+  for (const char byte : bytes) list.push_back(static_cast<unsigned char>(byte));
+  return list;
+}
+
+json::object Knobs(const GenerateOptions& options) {
+  return {{"steps", options.steps}, {"entropy_bound", options.entropy_bound}, {"t_max", options.t_max},
+          {"t_min", options.t_min}, {"stability", options.stability},         {"confidence", options.confidence}};
+}
+
+}  // namespace
+
+Result<std::string> LlamaTokenize(const json::object& object, const Engine& engine) {
+  const Fields body(object);
+  DG_TRY(const std::string content, body.RequiredText("content"));
+  DG_TRY(const auto add_special, body.Flag("add_special"));
+  DG_TRY(const auto parse_special, body.Flag("parse_special"));
+  DG_TRY(const auto with_pieces, body.Flag("with_pieces"));
+  std::vector<int32_t> ids = parse_special.value_or(true) ? engine.TokenizeMarkup(content) : engine.Tokenize(content);
+  if (add_special.value_or(false)) {
+    const std::vector<int32_t> begin = engine.TokenizeMarkup("<bos>");
+    ids.insert(ids.begin(), begin.begin(), begin.end());
+  }
+  if (!with_pieces.value_or(false)) return JsonLine(json::object{{"tokens", json::value_from(ids)}});
+  json::array tokens;
+  for (const int32_t id : ids) tokens.push_back(json::object{{"id", id}, {"piece", PieceOf(engine.TokenText(id))}});
+  return JsonLine(json::object{{"tokens", std::move(tokens)}});
+}
+
+Result<std::string> LlamaDetokenize(const json::object& object, const Engine& engine) {
+  const Fields body(object);
+  const json::value* tokens = body.Any("tokens");
+  if (tokens == nullptr) return BadField("tokens", "is missing");
+  if (!tokens->is_array()) return BadField("tokens", "must be a list");
+  DG_TRY(const std::vector<int32_t> ids, ReadTokenIds(tokens->get_array(), "tokens"));
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] >= engine.facts().vocabulary) return BadField(IndexPath("tokens", i), "is not in the vocabulary");
+  }
+  return JsonLine(json::object{{"content", engine.Detokenize(ids)}});
+}
+
+Result<std::string> LlamaApplyTemplate(const json::object& object, const Engine& engine, const ServerLimits& limits) {
+  CompletionRequest request;
+  DG_CHECK_OK(ReadOpenAiConversation(Fields(object), limits, request));
+  DG_TRY(const std::vector<Request> requests, EngineRequests(request, engine, engine.Defaults(), 0));
+  return JsonLine(json::object{{"prompt", engine.Detokenize(requests.front().prompt_tokens)}});
+}
+
+std::string LlamaProps(const ModelFacts& facts, const ServedFacts& served, int64_t slots) {
+  json::object diffusion{{"canvas_tokens", facts.canvas_tokens},
+                         {"defaults", Knobs(served.defaults)},
+                         {"thinking", !served.no_thinking},
+                         {"single_prompts", served.single_prompts},
+                         {"examples", json::value_from(served.examples)}};
+  return JsonLine(json::object{
+      {"default_generation_settings",
+       {{"n_ctx", facts.context_tokens},
+        {"params", {{"n_predict", served.defaults.max_new_tokens}, {"temperature", served.defaults.t_max}}}}},
+      {"total_slots", slots},
+      {"model_alias", facts.name},
+      {"model_path", facts.name},
+      {"modalities", {{"vision", false}, {"audio", false}}},
+      {"chat_template", ""},
+      {"bos_token", "<bos>"},
+      {"eos_token", "<eos>"},
+      {"build_info", std::string("dgemma ") + Version()},
+      {"is_sleeping", false},
+      {"diffusion", std::move(diffusion)}});
+}
+
+std::string LlamaSlots(const ModelFacts& facts, const SchedulerStats& stats) {
+  json::array slots;
+  for (int64_t slot = 0; slot < stats.slots; ++slot) {
+    slots.push_back(json::object{
+        {"id", slot}, {"n_ctx", facts.context_tokens}, {"speculative", false}, {"is_processing", slot < stats.active}});
+  }
+  return JsonLine(slots);
+}
+
+}  // namespace dgemma
