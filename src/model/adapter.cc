@@ -19,7 +19,7 @@ struct DeltaIndex {
   size_t adapter = 0, delta = 0;
 };
 
-const AdapterDelta& At(std::span<const AppliedAdapter> adapters, DeltaIndex at) {
+const AdapterDelta& DeltaAt(std::span<const AppliedAdapter> adapters, DeltaIndex at) {
   return adapters[at.adapter].adapter->deltas[at.delta];
 }
 
@@ -34,13 +34,13 @@ DeltasByTensor SortDeltas(std::span<const AppliedAdapter> adapters) {
   }
   for (auto& [tensor, indices] : sorted)
     std::ranges::sort(indices, {},
-                      [&](DeltaIndex at) { return std::tuple(At(adapters, at).role, at.adapter, at.delta); });
+                      [&](DeltaIndex at) { return std::tuple(DeltaAt(adapters, at).role, at.adapter, at.delta); });
   return sorted;
 }
 
 int64_t RankOf(std::span<const AppliedAdapter> adapters, std::span<const DeltaIndex> indices) {
   int64_t rank = 0;
-  for (const DeltaIndex at : indices) rank += At(adapters, at).rank;
+  for (const DeltaIndex at : indices) rank += DeltaAt(adapters, at).rank;
   return rank;
 }
 
@@ -75,13 +75,13 @@ Result<void> CheckAgainst(const AdapterDelta& delta, const TensorSpec* spec) {
 /// The deltas of one weight side by side.
 Result<LowRank> PackDeltas(std::span<const AppliedAdapter> adapters, std::span<const DeltaIndex> indices,
                            Kernels& kernels) {
-  const AdapterDelta& first = At(adapters, indices.front());
+  const AdapterDelta& first = DeltaAt(adapters, indices.front());
   const int64_t count = first.count, out = first.out, in = first.in, rank = RankOf(adapters, indices);
   LowRank packed;
   std::vector<float> down(static_cast<size_t>(count * rank * in)), up(static_cast<size_t>(count * out * rank));
   int64_t column = 0;
   for (const DeltaIndex at : indices) {
-    const AdapterDelta& delta = At(adapters, at);
+    const AdapterDelta& delta = DeltaAt(adapters, at);
     packed.encoder += delta.role == DeltaRole::kEncoder ? delta.rank : 0;
     packed.decoder += delta.role == DeltaRole::kDecoder ? delta.rank : 0;
     packed.scale.insert(packed.scale.end(), static_cast<size_t>(delta.rank), delta.scale * adapters[at.adapter].scale);
@@ -128,7 +128,7 @@ Result<void> AttachAdapters(std::span<const AppliedAdapter> adapters, const Conf
   }
   for (const NamedWeight& weight : named) weight.weight->low_rank = nullptr;
   for (const auto& [tensor, indices] : SortDeltas(adapters)) {
-    DG_TRY(LowRank packed, dgemma::At(tensor, PackDeltas(adapters, indices, kernels)));
+    DG_TRY(LowRank packed, At(tensor, PackDeltas(adapters, indices, kernels)));
     by_name.at(tensor)->weight->low_rank = std::make_shared<LowRank>(std::move(packed));
   }
   return {};
@@ -144,7 +144,7 @@ std::vector<AttachedDelta> FindDeltas(std::span<const AppliedAdapter> adapters, 
     int64_t column = 0;
     for (const DeltaIndex at : found->second) {
       attached.push_back({at.adapter, at.delta, named.weight, column});
-      column += At(adapters, at).rank;
+      column += DeltaAt(adapters, at).rank;
     }
   }
   return attached;
@@ -154,7 +154,7 @@ int64_t PlanAdapters(std::span<const AppliedAdapter> adapters, const Kernels& ke
                      std::span<PlannedWeight> weights) {
   int64_t bytes = 0;
   for (const auto& [tensor, indices] : SortDeltas(adapters)) {
-    const AdapterDelta& delta = At(adapters, indices.front());
+    const AdapterDelta& delta = DeltaAt(adapters, indices.front());
     const int64_t rank = RankOf(adapters, indices);
     bytes += kernels.PackedBytes(kFloat32Weights, delta.count, rank, delta.in) +
              kernels.PackedBytes(kFloat32Weights, delta.count, delta.out, rank);

@@ -144,8 +144,9 @@ Result<CompletionRequest> ParseAnthropicCount(const json::object& object, const 
   DG_CHECK_OK(ReadToolChoice(body, request));
   DG_TRY(const json::object* thinking, body.Object("thinking"));
   if (thinking != nullptr) {
-    DG_TRY(const std::string type, Fields(*thinking, "thinking").RequiredText("type"));
-    request.thinking = type == "disabled" ? Thinking::kOff : Thinking::kOn;
+    const auto type = Fields(*thinking, "thinking").RequiredText("type");
+    if (!type) return std::unexpected(type.error());
+    request.thinking = *type == "disabled" ? Thinking::kOff : Thinking::kOn;
   }
   return request;
 }

@@ -20,7 +20,6 @@ HttpError ErrorOf(const Refusal& refusal) {
     case RefusalReason::kTooLong:
       error.status = 400;
       error.code = "context_length_exceeded";
-      error.param = "messages";
       break;
     case RefusalReason::kQueueFull:
     case RefusalReason::kShareFull:
@@ -109,7 +108,11 @@ void RunningCompletion::Submit(std::vector<Request> requests) {
     spec.queue_timeout = std::chrono::milliseconds(parts_.queue_wait_ms);
     spec.listener = std::make_shared<AnswerListener>(shared_from_this(), static_cast<int32_t>(answer));
     const auto id = parts_.scheduler.Submit(std::move(spec));
-    if (!id) return FailAll(ErrorOf(id.error()));
+    if (!id) {
+      HttpError error = ErrorOf(id.error());
+      if (id.error().reason == RefusalReason::kTooLong) error.param = request_.prompts.empty() ? "messages" : "prompt";
+      return FailAll(error);
+    }
     answers_[answer].id = *id;
   }
   if (writer_) {

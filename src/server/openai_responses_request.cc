@@ -10,6 +10,8 @@ namespace {
 
 namespace json = boost::json;
 
+constexpr size_t kMostRepeated = 64 << 10;  // bytes of a member; a stream repeats the request three times
+
 /// The assistant's turn at the end of the conversation, made when there is none: its thought, text and calls come as separate
 /// items.
 ChatTurn& AssistantTurn(CompletionRequest& request) {
@@ -127,7 +129,7 @@ Result<void> ReadToolChoice(const Fields& body, CompletionRequest& request) {
   return DemandTool(name, "tool_choice.name", request);
 }
 
-/// What the answer repeats of the request, with the values that hold when a member is absent.
+/// What the answer repeats of the request, with the values that hold when a member is absent. Long members are left out.
 json::object Repeated(const json::object& body) {
   json::object repeated{{"instructions", nullptr},
                         {"max_output_tokens", nullptr},
@@ -142,7 +144,7 @@ json::object Repeated(const json::object& body) {
                         {"top_p", 1}};
   for (auto& member : repeated) {
     const json::value* given = body.if_contains(member.key());
-    if (given != nullptr && !given->is_null()) member.value() = *given;
+    if (given != nullptr && !given->is_null() && JsonLine(*given).size() <= kMostRepeated) member.value() = *given;
   }
   return repeated;
 }

@@ -109,11 +109,13 @@ std::vector<AdapterCase> AllCases() {
   return cases;
 }
 
-INSTANTIATE_TEST_SUITE_P(Writers, AdapterForwardTest, testing::ValuesIn(AllCases()), [](const auto& info) {
-  std::string name = info.param.fixture + "_" + Name(info.param.backend);
+std::string WriterName(const testing::TestParamInfo<AdapterCase>& tested) {
+  std::string name = tested.param.fixture + "_" + Name(tested.param.backend);
   std::ranges::replace(name, '-', '_');
   return name;
-});
+}
+
+INSTANTIATE_TEST_SUITE_P(Writers, AdapterForwardTest, testing::ValuesIn(AllCases()), WriterName);
 
 }  // namespace
 }  // namespace dgemma::test

@@ -133,8 +133,8 @@ TEST(MergeAdapters, AddsTheProductsAndCopiesEverythingElse) {
     EXPECT_EQ(config, *ReadConfig(before));
     std::map<std::string, std::vector<AdapterDelta>> deltas;
     for (const char* fixture : {"trl-both", "nemo"}) {
-      for (AdapterDelta& delta : ReadAdapter(FixturePath(fixture), config)->deltas)
-        deltas[delta.tensor].push_back(std::move(delta));
+      Adapter adapter = *ReadAdapter(FixturePath(fixture), config);
+      for (AdapterDelta& delta : adapter.deltas) deltas[delta.tensor].push_back(std::move(delta));
     }
     EXPECT_EQ(merged.merged.size(), deltas.size());
     for (const TensorSpec& spec : ListTensors(config)) {

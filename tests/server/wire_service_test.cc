@@ -93,12 +93,12 @@ TEST_F(Service, DeltasOfAStreamAreTheWholeAnswer) {
 }
 
 TEST_F(Service, TheRoleComesBeforeTheFirstPass) {
-  server_->passes->milliseconds = 300;
+  server_->passes->milliseconds = 3000;
   RawClient client(server_->port());
   const auto begin = std::chrono::steady_clock::now();
   client.Send(Post("/v1/chat/completions", Body("hi", R"(,"stream":true)")));
   const std::string first = client.ReadAll(300);
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, milliseconds(250));
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, milliseconds(2000));
   EXPECT_NE(first.find("text/event-stream"), std::string::npos);
 }
 
@@ -151,7 +151,7 @@ TEST_F(Service, AClientThatGoesAwayFreesItsSlot) {
 
 TEST_F(Service, ALateAnswerKeepsItsText) {
   ScriptedServerOptions options;
-  options.limits.request_ms = 300;
+  options.limits.request_ms = 1500;
   Restart(options);
   server_->passes->milliseconds = 20;
   const json::value whole = Chat(std::string(1500, 'x'));

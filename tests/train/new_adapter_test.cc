@@ -30,7 +30,8 @@ class NewAdapterTest : public testing::Test {
 
   std::set<std::string> Tensors(const LoraOptions& options) {
     std::set<std::string> names;
-    for (const AdapterDelta& delta : NewAdapter(config_, options, 1)->deltas) names.insert(delta.tensor);
+    const Adapter adapter = *NewAdapter(config_, options, 1);
+    for (const AdapterDelta& delta : adapter.deltas) names.insert(delta.tensor);
     return names;
   }
 };
