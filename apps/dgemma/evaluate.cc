@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <filesystem>
 #include <fstream>
 #include <set>
 
@@ -30,7 +31,7 @@ const char* RoleName(Role role) {
 
 /// The question of a record, where it is one of plain texts.
 std::optional<EvaluationQuestion> QuestionOf(const Record& record) {
-  if (record.messages.empty() || !record.tools.empty()) return std::nullopt;
+  if (record.messages.size() < 2 || !record.tools.empty()) return std::nullopt;
   EvaluationQuestion question{record.task, {}, {}, {}, record.thinking};
   for (size_t i = 0; i < record.messages.size(); ++i) {
     const Message& message = record.messages[i];
@@ -60,8 +61,12 @@ Request RequestOf(const EvaluationQuestion& question, const EvaluationOptions& o
 }  // namespace
 
 Result<EvaluationSuite> ReadSuite(const std::string& path, int64_t count) {
+  std::error_code error;
+  const bool regular = std::filesystem::is_regular_file(path, error);
+  if (!std::filesystem::exists(path, error)) return Fail(StatusCode::kNotFound, path + ": there is no such file");
+  if (!regular) return Fail(StatusCode::kInvalidFile, path + ": is no regular file");
   std::ifstream file(path);
-  if (!file) return Fail(StatusCode::kNotFound, path + ": cannot be opened");
+  if (!file) return Fail(StatusCode::kIo, path + ": cannot be read");
   EvaluationSuite suite{std::filesystem::path(path).stem().string(), {}};
   for (std::string line; std::ssize(suite.questions) < count && std::getline(file, line);) {
     const auto record = ReadJsonRecord(line);

@@ -44,6 +44,7 @@ constexpr const char* kExamples =
     "  dgemma serve DIR --host 0.0.0.0 --api-key-file keys.txt";
 
 constexpr int kMostParallel = 64;
+constexpr int kUsualParallel = 4;
 constexpr int kHighestPort = 65'535;
 
 struct ServeArguments {
@@ -52,9 +53,21 @@ struct ServeArguments {
   std::string key_file;
   std::vector<std::string> cors_origins;
   std::vector<std::string> allowed_hosts;
-  int parallel = 1;
+  int parallel = 0;  ///< 0: as many as fit into memory, at most kUsualParallel
   bool page = true;
 };
+
+/// With room for the answers at a time that were asked for, or for as many as the memory plan allows. The plan is checked before weights
+/// are read, so a smaller one costs nothing. Sets serve.parallel.
+Result<std::unique_ptr<Engine>> LoadForServing(Program& program, ServeArguments& serve) {
+  const bool asked = serve.parallel > 0;
+  for (serve.parallel = asked ? serve.parallel : kUsualParallel;; --serve.parallel) {
+    serve.source.options.sessions = serve.parallel;
+    auto engine = LoadModel(program, serve.source);
+    const bool too_large = !engine && engine.error().code == StatusCode::kResourceExhausted;
+    if (asked || serve.parallel == 1 || !too_large) return engine;
+  }
+}
 
 Result<KeyRing> ReadKeys(const ServeArguments& serve) {
   KeyRing keys;
@@ -109,8 +122,7 @@ Result<void> Serve(Program& program, ServeArguments& serve) {
       .keys = std::move(keys), .allowed_hosts = serve.allowed_hosts, .cors_origins = serve.cors_origins};
   DG_CHECK_OK(CheckExposure(serve.http.host, router_options));  // before a long loading
   DG_CHECK_OK(CheckExists(serve.source));
-  serve.source.options.sessions = serve.parallel;
-  DG_TRY(const std::unique_ptr<Engine> engine, LoadModel(program, serve.source));
+  DG_TRY(const std::unique_ptr<Engine> engine, LoadForServing(program, serve));
 
   const ServerLimits& limits = serve.http.limits;
   SchedulerOptions scheduling;
@@ -151,8 +163,8 @@ void AddServerFlags(CLI::App& verb, ServeArguments& serve) {
       ->check(CLI::Range(0, kHighestPort))
       ->type_name("N")
       ->group("Server");
-  verb.add_option("-P,--parallel", serve.parallel, "answers written at the same time (also -np)")
-      ->capture_default_str()
+  verb.add_option("-P,--parallel", serve.parallel,
+                  "answers written at the same time (also -np; default: 4, fewer where memory is short)")
       ->check(CLI::Range(1, kMostParallel))
       ->type_name("N")
       ->group("Server");

@@ -226,6 +226,7 @@ Result<void> CheckArguments(const TrainArguments& a, bool holds_run) {
   if (a.out.empty() && !a.dry_run) return refuse("--out: a folder is needed");
   if (a.new_config.empty() != a.tokenizer.empty()) return refuse("--new and --tokenizer: give both or none");
   if (a.new_config.empty() == a.model.empty()) return refuse("give either MODEL or --new with --tokenizer");
+  if (!a.TrainsAdapter() && a.HasLoraFlags()) return refuse("--lora-...: these flags need --lora-rank or --lora");
   if (!a.new_config.empty() && a.TrainsAdapter()) return refuse("--lora-rank: an adapter needs a trained MODEL");
   if (holds_run && !a.resume && !a.force && !a.dry_run)
     return refuse(a.out + ": holds a run already (--resume goes on, --force starts again)");
@@ -308,6 +309,7 @@ Result<void> Train(Program& program, CLI::App& verb, TrainArguments& a) {
           .base = {std::move(files), std::move(texts)},
           .adapter = std::move(adapter),
           .identity = {data.fingerprint(), a.options.seed, a.options.batch, Recipe(a)}};
+  if (run.adapter) run.identity.frozen = FingerprintOf(run.base.files, config);
   run.source.model = a.model;
   run.source.options.threads = a.threads;
   for (const std::string& path : a.eval) {

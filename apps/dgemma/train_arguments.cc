@@ -23,6 +23,7 @@ constexpr uint64_t kTextBytes = 1u << 20;
 void AddLoraFlags(CLI::App& verb, TrainArguments& a) {
   auto* rank = verb.add_option("--lora-rank", a.lora.rank,
                                "train an adapter of this rank on frozen weights, in the format they are stored in")
+                   ->check(CLI::Range(1, 1024))
                    ->type_name("N");
   verb.add_option("--lora", a.lora_file, "go on with this adapter instead of a new one")
       ->check(NotEmpty)

@@ -35,6 +35,10 @@ struct TrainArguments {
   bool resume = false, force = false, dry_run = false;
 
   bool TrainsAdapter() const { return lora.rank != 0 || !lora_file.empty(); }
+  /// Whether a flag about a new adapter was given.
+  bool HasLoraFlags() const {
+    return lora.alpha != 0 || lora.rank_stabilized || lora_roles != "shared" || lora.targets != LoraOptions().targets;
+  }
 };
 
 /// Adds every flag. `arguments` must outlive the verb.

@@ -10,6 +10,9 @@
 namespace dgemma {
 namespace {
 
+/// Of the first step: below, probabilities of one or zero are all that is left, and 1 / temperature overflows.
+constexpr double kColdest = 1e-6;
+
 constexpr std::string_view kCallATool = "Answer with a call of a tool, not with text.";
 
 /// A raw prompt as ids. Text begins with the token that opens every sequence.
@@ -59,7 +62,7 @@ Result<GenerateOptions> OptionsOf(const SamplingWish& wish, const GenerateOption
   if (wish.temperature && !repeatable) {
     const double scale =
         wish.temperature_unit == TemperatureUnit::kAbsolute ? *wish.temperature / defaults.t_max : *wish.temperature;
-    options.t_max *= scale;
+    options.t_max = std::max(options.t_max * scale, kColdest);
     options.t_min *= scale;
   }
   options.t_max = wish.t_max.value_or(options.t_max);

@@ -163,6 +163,23 @@ WriteTrained WriteTrainedAdapter(const Adapter& adapter, const Config& config, W
   };
 }
 
+uint64_t FingerprintOf(const CheckpointFiles& files, const Config& config) {
+  constexpr size_t kBytes = 4096;
+  uint64_t hash = 0xCBF29CE484222325;  // FNV-1a
+  const auto add = [&hash](std::span<const std::byte> bytes) {
+    for (const std::byte byte : bytes) hash = (hash ^ static_cast<uint8_t>(byte)) * 0x100000001B3;
+  };
+  for (const TensorSpec& spec : ListTensors(config)) {
+    const auto tensor = files.Tensor(spec.name);
+    if (!tensor) continue;  // under other names in a quantised folder; those of the rest still tell
+    add(std::as_bytes(std::span(spec.name)));
+    add(std::as_bytes(tensor->shape));
+    add(std::as_bytes(std::span(&tensor->dtype, 1)));
+    add(tensor->bytes.first(std::min(kBytes, tensor->bytes.size())));
+  }
+  return hash;
+}
+
 Result<void> SaveTrained(const WriteTrained& write, const Optimizer& optimizer, SavedWeights which,
                          const std::filesystem::path& folder) {
   return SaveNewFolder(folder, [&](const std::filesystem::path& place) { return write(optimizer, which, place); });
@@ -176,7 +193,8 @@ Result<std::filesystem::path> SaveCheckpoint(const WriteTrained& write, const Op
                                                        {"data", fmt::format("{}", identity.data_fingerprint)},
                                                        {"seed", fmt::format("{}", identity.seed)},
                                                        {"batch", fmt::format("{}", identity.batch)},
-                                                       {"recipe", identity.recipe}};
+                                                       {"recipe", identity.recipe},
+                                                       {"frozen weights", fmt::format("{}", identity.frozen)}};
   const FillFolder fill = [&](const std::filesystem::path& place) -> Result<void> {
     std::vector<TensorToWrite> tensors;
     for (const Optimizer::Slot& slot : optimizer.slots()) {
@@ -221,6 +239,7 @@ Result<void> LoadOptimizer(const std::filesystem::path& checkpoint, const RunIde
     DG_CHECK_OK(RequireSame(files, "data", identity.data_fingerprint));
     DG_CHECK_OK(RequireSame(files, "seed", identity.seed));
     DG_CHECK_OK(RequireSame(files, "batch", static_cast<uint64_t>(identity.batch)));
+    if (identity.frozen != 0) DG_CHECK_OK(RequireSame(files, "frozen weights", identity.frozen));
     const auto recipe = files.metadata().find("recipe");
     if (recipe == files.metadata().end() || recipe->second != identity.recipe) {
       return Fail(StatusCode::kInvalidArgument,

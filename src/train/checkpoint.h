@@ -11,12 +11,16 @@
 
 namespace dgemma {
 
+/// A number that other weights or shapes change: of every tensor's name, shape, type and first 4 KiB.
+uint64_t FingerprintOf(const CheckpointFiles& files, const Config& config);
+
 /// What must agree between the run that wrote a checkpoint and the one that goes on from it.
 struct RunIdentity {
   uint64_t data_fingerprint = 0;
   uint64_t seed = 0;
   int64_t batch = 0;
   std::string recipe{};  ///< everything else that a step depends on, as a text
+  uint64_t frozen = 0;   ///< FingerprintOf the weights under an adapter; 0: none are frozen
 };
 
 /// What a run's folders hold beside the trained weights: the tensors that are not trained, and the texts, which are in memory because

@@ -2,6 +2,7 @@
 #include "files/new_folder.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <fstream>
 
@@ -70,6 +71,33 @@ TEST(NewFolder, SaysWhichFolderCannotBeMade) {
   EXPECT_NE(below.error().message.find("file/new: cannot create the folder"), std::string::npos)
       << below.error().message;
   EXPECT_FALSE(SaveNewFolder(temporary.path() / "file", WriteTwo)) << "a file is in the way";
+}
+
+TEST(SaveNewFolder, AnExistingFolderIsNotWrittenThroughLinks) {
+  const TempFolder temp;
+  const auto out = temp.path() / "out";
+  std::filesystem::create_directory(out);
+  std::ofstream(temp.path() / "precious") << "p";
+  std::filesystem::create_symlink("../precious", out / "weights");
+  const auto saved = SaveNewFolder(out, WriteTwo);
+  ASSERT_FALSE(saved);
+  EXPECT_EQ(saved.error().code, StatusCode::kInvalidArgument);
+  EXPECT_NE(saved.error().message.find("weights: is a symbolic link"), std::string::npos);
+  EXPECT_EQ(std::filesystem::file_size(temp.path() / "precious"), 1u);
+  EXPECT_FALSE(std::filesystem::exists(out / "text"));
+}
+
+TEST(SaveNewFolder, SweepsWhatDeadProcessesLeft) {
+  const TempFolder temp;
+  const auto out = temp.path() / "out";
+  // No process has a number above the kernel's largest; this one lives.
+  const auto dead = out.string() + ".partial-2000000000",
+             alive = out.string() + ".partial-" + std::to_string(getppid()), other = out.string() + ".partial-x";
+  for (const std::string& folder : {dead, alive, other}) std::filesystem::create_directory(folder);
+  ASSERT_TRUE(SaveNewFolder(out, WriteTwo));
+  EXPECT_FALSE(std::filesystem::exists(dead));
+  EXPECT_TRUE(std::filesystem::exists(alive));
+  EXPECT_TRUE(std::filesystem::exists(other));
 }
 
 }  // namespace

@@ -226,6 +226,8 @@ TEST(SamplingWish, MeetsTheDefaults) {
   wish.temperature_unit = TemperatureUnit::kAbsolute;
   EXPECT_DOUBLE_EQ(OptionsOf(wish, defaults, 5, 0)->t_max, 0.5);
   EXPECT_DOUBLE_EQ(OptionsOf(wish, defaults, 5, 0)->t_min, 0.25);
+  wish.temperature = 1e-300;  // 1 / temperature must stay a number
+  EXPECT_EQ(OptionsOf(wish, defaults, 5, 0)->t_max, 1e-6);
   wish.temperature = 0;
   EXPECT_DOUBLE_EQ(OptionsOf(wish, defaults, 5, 0)->t_max, 0.8);
   EXPECT_EQ(OptionsOf(wish, defaults, 5, 0)->seed, 0U) << "temperature 0 asks for the same answer again";

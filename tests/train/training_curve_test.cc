@@ -193,12 +193,14 @@ TEST(TrainerTest, AnAdapterGoesOnFromACheckpointAndChangesNoWeight) {
     TakeSteps(*first.trainer, 4);
     Model& model = *first.loaded.model;
     const auto saved = SaveCheckpoint(WriteTrainedAdapter(first.adapter, model.config, model.weights, *first.kernels),
-                                      first.trainer->optimizer(), *first.kernels, {}, folder, 2);
+                                      first.trainer->optimizer(), *first.kernels, {.frozen = 5}, folder, 2);
     ASSERT_TRUE(saved) << saved.error().message;
   }
   const std::filesystem::path checkpoint = *NewestCheckpoint(folder);
   Training second(TestBackend::kCpu, 2, Trains::kAdapter, checkpoint.string());
-  const auto loaded = LoadOptimizer(checkpoint, {}, *second.loaded.kernels, second.trainer->optimizer());
+  EXPECT_FALSE(LoadOptimizer(checkpoint, {.frozen = 6}, *second.loaded.kernels, second.trainer->optimizer()))
+      << "other weights under the adapter";
+  const auto loaded = LoadOptimizer(checkpoint, {.frozen = 5}, *second.loaded.kernels, second.trainer->optimizer());
   ASSERT_TRUE(loaded) << loaded.error().message;
   ExpectSameBits(TakeSteps(*second.trainer, 6), std::span(expected).subspan(4));
   std::filesystem::remove_all(folder);
