@@ -88,12 +88,8 @@ Result<void> ReadTools(const Fields& body, const ServerLimits& limits, Completio
     DG_TRY(const auto type, tool.Text("type"));
     if (type.value_or("custom") != "custom")
       return Fail(StatusCode::kUnsupported, tool.Path("type") + ": is not supported (only tools of the client)");
-    ToolDeclaration read;
-    DG_TRY(read.name, ReadToolName(tool, "name"));
-    DG_TRY(const auto description, tool.Text("description"));
-    read.description = description.value_or("");
-    DG_TRY(read.parameters_json, ReadSchema(tool, "input_schema"));
-    request.tools.push_back(std::move(read));
+    DG_TRY(ToolDeclaration declared, ReadTool(tool, "input_schema"));
+    request.tools.push_back(std::move(declared));
   }
   return {};
 }

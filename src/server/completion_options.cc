@@ -147,11 +147,6 @@ Result<void> RefuseUnlessIdle(const Fields& body, std::string_view name, std::st
   return Fail(StatusCode::kUnsupported, fmt::format("{}: is not supported ({})", body.Path(name), why));
 }
 
-Result<std::string> ReadSchema(const Fields& tool, std::string_view name) {
-  DG_TRY(const json::object* schema, tool.Object(name));
-  return schema == nullptr ? std::string() : json::serialize(*schema);
-}
-
 Result<std::string> ReadToolName(const Fields& tool, std::string_view name) {
   DG_TRY(std::string text, tool.RequiredText(name));
   const bool plain = std::ranges::all_of(text, [](char c) {
@@ -161,6 +156,16 @@ Result<std::string> ReadToolName(const Fields& tool, std::string_view name) {
   if (text.empty() || text.size() > kLongestToolName || !plain)
     return BadField(tool.Path(name), "must be 1 to 256 letters, digits, and signs of _ - . : /");
   return text;
+}
+
+Result<ToolDeclaration> ReadTool(const Fields& tool, std::string_view schema) {
+  ToolDeclaration read;
+  DG_TRY(read.name, ReadToolName(tool, "name"));
+  DG_TRY(const auto description, tool.Text("description"));
+  read.description = description.value_or("");
+  DG_TRY(const json::object* parameters, tool.Object(schema));
+  if (parameters != nullptr) read.parameters_json = json::serialize(*parameters);
+  return read;
 }
 
 Result<std::string> ReadTextParts(const json::array& parts, const std::string& path,

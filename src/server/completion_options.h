@@ -25,11 +25,11 @@ Result<void> ReadMaxTokens(const Fields& body, std::string_view name, Completion
 /// kUnsupported, naming it, when the member is there and neither null, false, zero nor empty.
 Result<void> RefuseUnlessIdle(const Fields& body, std::string_view name, std::string_view why);
 
-/// JSON schema of a tool as text; an object or absent.
-Result<std::string> ReadSchema(const Fields& tool, std::string_view name);
-
 /// A name of a tool: 1 to 256 bytes of letters, digits, '_', '-', '.', ':' and '/'.
 Result<std::string> ReadToolName(const Fields& tool, std::string_view name);
+
+/// The declaration of a tool: name, description, and the member `schema`, a JSON schema; the last two may be absent.
+Result<ToolDeclaration> ReadTool(const Fields& tool, std::string_view schema);
 
 /// Joins the texts of a list of parts whose "type" is one of `text_types`, one after the other. Other types are refused by index:
 /// this server takes text only.

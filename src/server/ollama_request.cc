@@ -65,12 +65,8 @@ Result<void> ReadTools(const Fields& body, const ServerLimits& limits, Completio
     DG_TRY(const json::object* function, Fields(*object, path).Object("function"));
     if (function == nullptr) return BadField(path + ".function", "is missing");
     const Fields fields(*function, path + ".function");
-    ToolDeclaration tool;
-    DG_TRY(tool.name, ReadToolName(fields, "name"));
-    DG_TRY(const auto description, fields.Text("description"));
-    tool.description = description.value_or("");
-    DG_TRY(tool.parameters_json, ReadSchema(fields, "parameters"));
-    request.tools.push_back(std::move(tool));
+    DG_TRY(ToolDeclaration declared, ReadTool(fields, "parameters"));
+    request.tools.push_back(std::move(declared));
   }
   return {};
 }

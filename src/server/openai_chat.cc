@@ -80,12 +80,8 @@ Result<void> ReadTools(const Fields& body, const ServerLimits& limits, Completio
     DG_TRY(const json::object* function, tool.Object("function"));
     if (function == nullptr) return BadField(tool.Path("function"), "is missing");
     const Fields fields(*function, tool.Path("function"));
-    ToolDeclaration read;
-    DG_TRY(read.name, ReadToolName(fields, "name"));
-    DG_TRY(const auto description, fields.Text("description"));
-    read.description = description.value_or("");
-    DG_TRY(read.parameters_json, ReadSchema(fields, "parameters"));
-    request.tools.push_back(std::move(read));
+    DG_TRY(ToolDeclaration declared, ReadTool(fields, "parameters"));
+    request.tools.push_back(std::move(declared));
   }
   DG_TRY(const auto parallel, body.Flag("parallel_tool_calls"));
   request.parallel_calls = parallel.value_or(true);

@@ -100,12 +100,8 @@ Result<void> ReadTools(const Fields& body, const ServerLimits& limits, Completio
     DG_TRY(const std::string type, tool.RequiredText("type"));
     if (type != "function")
       return Fail(StatusCode::kUnsupported, tool.Path("type") + ": is not supported (only function)");
-    ToolDeclaration read;
-    DG_TRY(read.name, ReadToolName(tool, "name"));
-    DG_TRY(const auto description, tool.Text("description"));
-    read.description = description.value_or("");
-    DG_TRY(read.parameters_json, ReadSchema(tool, "parameters"));
-    request.tools.push_back(std::move(read));
+    DG_TRY(ToolDeclaration declared, ReadTool(tool, "parameters"));
+    request.tools.push_back(std::move(declared));
   }
   DG_TRY(const auto parallel, body.Flag("parallel_tool_calls"));
   request.parallel_calls = parallel.value_or(true);
