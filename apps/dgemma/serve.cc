@@ -138,7 +138,6 @@ Result<void> Serve(Program& program, ServeArguments& serve) {
   for (Route& route : HealthRoutes(health)) routes.push_back(std::move(route));
   if (serve.page) routes.push_back(PageRoute());
   routes.push_back(MetricsRoute(metrics));
-  if (serve.page) routes.push_back(PageRoute());
   const Router router(std::move(routes), std::move(router_options));
 
   scheduler->Start();

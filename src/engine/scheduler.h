@@ -4,7 +4,6 @@
 // slot a request gets is slots.h. A server stands on this interface; nothing here knows of HTTP.
 #pragma once
 
-#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -97,9 +96,6 @@ struct SchedulerStats {
   int64_t prompt_tokens = 0, cached_tokens = 0, answer_tokens = 0;
   int64_t prefix_hits = 0, prefix_misses = 0;  ///< requests that found some of their prompt in a slot, or none
   int64_t cleared_slots = 0;                   ///< slots zeroed because another salt took them
-
-  /// False when work waits and no pass has finished for 3 times the longest pass, at least 10 s.
-  bool healthy() const { return stalled_seconds <= std::max(10.0, 3 * longest_pass_seconds); }
 };
 
 /// Upper bound on the rows that a request makes the network compute: prompt + canvases * steps * C, or prompt + tokens

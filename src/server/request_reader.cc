@@ -113,7 +113,11 @@ std::optional<Complaint> CheckFields(RequestHead& head) {
   if (const auto encoding = head.Field("content-encoding"); !encoding.empty() && Lower(encoding) != "identity") {
     return Complaint{415, "compressed request bodies are not accepted"};
   }
+  if (Count(head, "authorization") > 1 || Count(head, "x-api-key") > 1) {
+    return Complaint{400, "more than one field shows a key"};  // or a proxy and this server may each read another one
+  }
   if (Count(head, "range") > 0) return Complaint{400, "ranges are not accepted"};
+  // The HTTP client of Java offers h2c with every first request; RFC 9110 7.8 lets a server go on as if it had not.
   if (Count(head, "upgrade") > 0 && Lower(head.Field("upgrade")) != "h2c") {
     return Complaint{400, "upgrades are not accepted"};
   }

@@ -143,6 +143,8 @@ const std::vector<std::pair<int, std::string>>& Bad() {
       {400, "GET / HTTP/1.1\r\n\r\n"},
       {400, "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"},
       {400, "GET / HTTP/1.1\r\nHost: a\r\nRange: bytes=0-1\r\n\r\n"},
+      {400, "GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer a\r\nauthorization: Bearer b\r\n\r\n"},
+      {400, "GET / HTTP/1.1\r\nHost: a\r\nX-Api-Key: a\r\nX-Api-Key: a\r\n\r\n"},
       {400, "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"},
       {415, post("Content-Encoding: gzip\r\nContent-Length: 5\r\n", "hello")},
       {417, post("Expect: magic\r\nContent-Length: 5\r\n", "hello")},

@@ -48,6 +48,7 @@ Result<void> WirePasses::Run(std::span<PassJob* const> jobs, std::stop_token sto
   ++passes;
   for (int waited = 0; waited < milliseconds && !stop.stop_requested(); ++waited)
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  while (frozen) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   if (stop.stop_requested()) return Fail(StatusCode::kCancelled, "cancelled");
   rows_.clear();
   for (PassJob* job : jobs) Predict(*job);
@@ -96,6 +97,7 @@ ScriptedServer::ScriptedServer(const ScriptedServerOptions& options) : model{Wir
   passes = std::make_unique<WirePasses>(*engine, kernels, options.slots);
   parts_.answers.model = &model;
   parts_.answers.tokenizer = tokenizer_.get();
+  parts_.answers.now = [this] { return std::chrono::steady_clock::now() + clock_ahead.load(); };
   parts_.executor = passes.get();
   parts_.slots = options.slots;
   parts_.context_tokens = WireConfig().max_positions;
@@ -111,7 +113,10 @@ ScriptedServer::ScriptedServer(const ScriptedServerOptions& options) : model{Wir
   service = std::make_unique<CompletionService>(*engine, *scheduler, &metrics, std::move(service_options));
   RouterOptions router_options;
   for (const auto& [name, key] : options.keys) EXPECT_TRUE(router_options.keys.Add(name, key));
-  router = std::make_unique<Router>(service->Routes(), std::move(router_options));
+  std::vector<Route> routes = service->Routes();
+  const HealthSource health{.engine = [this] { return service->State(); }, .draining = [] { return false; }};
+  for (Route& route : HealthRoutes(health)) routes.push_back(std::move(route));
+  router = std::make_unique<Router>(std::move(routes), std::move(router_options));
   scheduler->Start();
   HttpServerOptions http;
   http.port = options.port;
@@ -123,6 +128,7 @@ ScriptedServer::ScriptedServer(const ScriptedServerOptions& options) : model{Wir
 }
 
 ScriptedServer::~ScriptedServer() {
+  passes->frozen = false;
   server.reset();
   scheduler->Stop();
   service.reset();

@@ -13,6 +13,7 @@
 
 #include "engine/scheduler.h"
 #include "server/completion_service.h"
+#include "server/health.h"
 #include "server/http_server.h"
 #include "support/idle_kernels.h"
 
@@ -56,6 +57,7 @@ class WirePasses final : public PassExecutor {
   std::atomic<int> milliseconds{0};  ///< that a pass takes
   std::atomic<int> passes{0};
   std::atomic<bool> poison{false};  ///< predictions are NaN
+  std::atomic<bool> frozen{false};  ///< a pass that began does not end while this is set, also when it is cancelled
 
  private:
   /// What stands in a cache, and the answer being written on it.
@@ -91,6 +93,7 @@ class ScriptedServer {
 
   int port() const { return server->port(); }
 
+  std::atomic<std::chrono::milliseconds> clock_ahead{};  ///< of the scheduler, before the machine's
   std::unique_ptr<Engine> engine;  ///< the starter model, for its texts only
   WireKernels kernels;
   Model model;

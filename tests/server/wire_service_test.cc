@@ -311,6 +311,32 @@ TEST_F(Service, OtherFamiliesAnswerToo) {
   EXPECT_EQ(Ask("/v1/embeddings", R"({"input":"x"})").status, 501);
 }
 
+TEST_F(Service, HealthTellsOfAFrozenEngineAtOnceAndOfItsReturn) {
+  RawClient watcher(server_->port());
+  EXPECT_EQ(watcher.Ask(Get("/health")).status, 200);
+  server_->passes->frozen = true;
+  RawClient asker(server_->port());
+  asker.Send(Post("/v1/chat/completions", Body("hello")));
+  ASSERT_TRUE(Eventually([&] { return server_->passes->passes > 0; }));
+  EXPECT_EQ(watcher.Ask(Get("/health")).status, 200) << "a pass may take its time";
+  server_->clock_ahead = milliseconds(11'000);
+  for (int again = 0; again < 20; ++again) {
+    const auto asked = std::chrono::steady_clock::now();
+    const RawResponse response = watcher.Ask(Get("/health"));
+    EXPECT_LT(std::chrono::steady_clock::now() - asked, std::chrono::seconds(2)) << "waits for the engine";
+    ASSERT_EQ(response.status, 503);
+    const json::value health = Parsed(response.body);
+    EXPECT_EQ(health.at("status"), "no progress");
+    EXPECT_EQ(health.at("active"), 1);
+    EXPECT_GE(health.at("last_pass_age_ms").to_number<double>(), 11'000);
+  }
+  EXPECT_EQ(watcher.Ask(Get("/readyz")).status, 503);
+  EXPECT_EQ(watcher.Ask(Get("/livez")).status, 200);
+  server_->passes->frozen = false;
+  EXPECT_EQ(Content(Parsed(asker.Read().body)), "hello");
+  EXPECT_EQ(watcher.Ask(Get("/health")).status, 200);
+}
+
 TEST_F(Service, TokensThereAndBack) {
   const std::string text = "caf\u00e9 <|turn> x";
   for (const char* special : {"true", "false"}) {
