@@ -100,13 +100,9 @@ std::string Json(std::span<const Score> scores, const Engine& engine) {
 
 Result<void> Eval(Program& program, const EvalArguments& a) {
   if (a.data.empty()) return Fail(StatusCode::kInvalidArgument, "--data: at least one file is needed");
-  std::vector<EvaluationSuite> suites;
+  DG_TRY(const std::vector<EvaluationSuite> suites, ReadSuites(program, a.data, a.count));
   int64_t questions = 0;
-  for (const std::string& path : a.data) {
-    DG_TRY(EvaluationSuite suite, ReadSuite(path, a.count));
-    questions += std::ssize(suite.questions);
-    suites.push_back(std::move(suite));
-  }
+  for (const EvaluationSuite& suite : suites) questions += std::ssize(suite.questions);
   std::vector<std::string> modes;
   if (a.mode != "ar") modes.emplace_back("diffusion");
   if (a.mode != "diffusion") modes.emplace_back("ar");
@@ -137,9 +133,11 @@ Result<void> Eval(Program& program, const EvalArguments& a) {
 void AddEval(CLI::App& app, Program& program) {
   CLI::App* verb = app.add_subcommand("eval", "Counts right answers to questions with known answers, by task.");
   verb->footer(
-      "Each line of FILE is a record as for training: its last answer is what counts as right (a Sudoku counts when "
+      "Each line of FILE is a record as for training: its last answer is what counts as right. A Sudoku counts when "
       "it\n"
-      "follows the rules). steps are denoising steps a canvas, the mean over all canvases of a task.\n"
+      "follows the rules; calls of tools count when names and arguments are the same; thoughts are not graded. steps "
+      "are\n"
+      "denoising steps a canvas, the mean over all canvases of a task.\n"
       "\n"
       "Examples:\n"
       "  dgemma tasks write heldout.jsonl --split heldout --count 100\n"
@@ -150,7 +148,7 @@ void AddEval(CLI::App& app, Program& program) {
   verb->add_option("model", arguments->source.model, "a model folder, a GGUF file, or `embedded`")
       ->check(NotEmpty)
       ->type_name("MODEL");
-  verb->add_option("--data", arguments->data, "JSONL with questions and their answers; several")
+  verb->add_option("--data", arguments->data, "questions and their answers, JSONL or CSV puzzles; several")
       ->check(NotEmpty)
       ->type_name("FILE");
   verb->add_option("--count", arguments->count, "questions of each file at most")

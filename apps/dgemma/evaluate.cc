@@ -3,14 +3,17 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <boost/json/serialize.hpp>
 #include <chrono>
 #include <filesystem>
-#include <fstream>
 #include <set>
+#include <span>
 
 #include "base/try.h"
 #include "dgemma/dgemma.h"
-#include "train/jsonl.h"
+#include "files/json.h"
+#include "train/data_file.h"
 #include "train/tasks.h"
 
 namespace dgemma {
@@ -29,53 +32,101 @@ const char* RoleName(Role role) {
   }
 }
 
-/// The question of a record, where it is one of plain texts.
-std::optional<EvaluationQuestion> QuestionOf(const Record& record) {
-  if (record.messages.size() < 2 || !record.tools.empty()) return std::nullopt;
-  EvaluationQuestion question{record.task, {}, {}, {}, record.thinking};
-  for (size_t i = 0; i < record.messages.size(); ++i) {
-    const Message& message = record.messages[i];
-    const auto* text = std::get_if<std::string>(&message.content);
-    if (text == nullptr || !message.tool_calls.empty() || message.role == Role::kTool) return std::nullopt;
-    if (i + 1 < record.messages.size()) {
-      question.turns.emplace_back(RoleName(message.role), *text);
-      if (message.role == Role::kUser) question.prompt = *text;
-    } else if (message.role == Role::kAssistant) {
-      question.expected = *text;
-    } else {
-      return std::nullopt;
-    }
+/// The text of a message: its parts one after the other.
+std::string TextOf(const Message& message) {
+  if (const auto* text = std::get_if<std::string>(&message.content)) return *text;
+  std::string joined;
+  if (const auto* parts = std::get_if<std::vector<ContentPart>>(&message.content)) {
+    for (const ContentPart& part : *parts) joined += part.text;
   }
+  return joined;
+}
+
+std::vector<FunctionCall> CallsOf(const Message& message) {
+  std::vector<FunctionCall> calls;
+  for (const ToolCall& call : message.tool_calls) {
+    calls.push_back({call.name, call.arguments.is_null() ? "{}" : boost::json::serialize(call.arguments), call.id});
+  }
+  return calls;
+}
+
+/// The question of a record that ends with an assistant's answer.
+std::optional<EvaluationQuestion> QuestionOf(const Record& record) {
+  if (record.messages.size() < 2 || record.messages.back().role != Role::kAssistant) return std::nullopt;
+  EvaluationQuestion question;
+  question.task = record.task;
+  question.request.thinking = record.thinking ? Thinking::kOn : Thinking::kOff;
+  for (const Tool& tool : record.tools) {
+    const bool bare = tool.parameters.is_null();
+    question.request.tools.push_back(
+        {tool.name, tool.description, bare ? std::string() : boost::json::serialize(tool.parameters)});
+  }
+  for (const Message& message : std::span(record.messages).first(record.messages.size() - 1)) {
+    question.request.chat.push_back({RoleName(message.role), TextOf(message), message.reasoning, CallsOf(message),
+                                     message.tool_call_id, message.name});
+    if (message.role == Role::kUser) question.prompt = question.request.chat.back().text;
+  }
+  question.expected = TextOf(record.messages.back());
+  question.expected_calls = CallsOf(record.messages.back());
   return question;
 }
 
-Request RequestOf(const EvaluationQuestion& question, const EvaluationOptions& options) {
-  Request request;
-  for (const auto& [role, text] : question.turns) request.chat.push_back({role, text, {}});
-  request.thinking = question.thinking ? Thinking::kOn : Thinking::kOff;
-  request.options = options.generate;
-  request.stop = options.stop;
-  return request;
+/// The same tools with the same arguments, members in any order.
+bool SameCalls(std::span<const FunctionCall> expected, std::span<const FunctionCall> called) {
+  return std::ranges::equal(expected, called, [](const FunctionCall& a, const FunctionCall& b) {
+    const auto wanted = ParseJson(a.arguments_json), given = ParseJson(b.arguments_json);
+    return a.name == b.name && wanted && given && *wanted == *given;
+  });
+}
+
+bool IsRight(const EvaluationQuestion& question, const Answer& answer) {
+  if (!question.expected_calls.empty()) return SameCalls(question.expected_calls, answer.tool_calls);
+  return Correct(question.task, question.prompt, question.expected, answer.text);
+}
+
+/// What was written, for people: the text, or the calls.
+std::string Shown(const std::string& text, std::span<const FunctionCall> calls) {
+  std::string shown = text;
+  for (const FunctionCall& call : calls) {
+    shown += fmt::format("{}{} {}", shown.empty() ? "" : "\n", call.name, call.arguments_json);
+  }
+  return shown;
+}
+
+/// The first `count` questions of a file.
+Result<EvaluationSuite> ReadSuite(const std::string& path, int64_t count) {
+  const DatasetLimits limits;
+  DG_TRY(const std::unique_ptr<DataFile> file, DataFile::Open(path, limits));
+  EvaluationSuite suite{std::filesystem::path(path).stem().string(), {}, 0, {}};
+  DG_CHECK_OK(file->ForEachLine(limits, {}, [&](const DataLine& line) -> Result<bool> {
+    const auto record = file->ReadRecord(line, limits);
+    auto question = record ? QuestionOf(*record) : std::nullopt;
+    if (question) {
+      suite.questions.push_back(*std::move(question));
+    } else if (suite.left_out++ == 0) {
+      suite.first_left_out = fmt::format("{}:{}: {}", path, line.number,
+                                         record ? "does not end with an assistant's answer" : record.error().message);
+    }
+    return std::ssize(suite.questions) < count;
+  }));
+  if (!suite.questions.empty()) return suite;
+  return Fail(StatusCode::kInvalidFile, suite.left_out == 0
+                                            ? path + ": has no records"
+                                            : path + ": no question with an answer (" + suite.first_left_out + ")");
 }
 
 }  // namespace
 
-Result<EvaluationSuite> ReadSuite(const std::string& path, int64_t count) {
-  std::error_code error;
-  const bool regular = std::filesystem::is_regular_file(path, error);
-  if (!std::filesystem::exists(path, error)) return Fail(StatusCode::kNotFound, path + ": there is no such file");
-  if (!regular) return Fail(StatusCode::kInvalidFile, path + ": is no regular file");
-  std::ifstream file(path);
-  if (!file) return Fail(StatusCode::kIo, path + ": cannot be read");
-  EvaluationSuite suite{std::filesystem::path(path).stem().string(), {}};
-  for (std::string line; std::ssize(suite.questions) < count && std::getline(file, line);) {
-    const auto record = ReadJsonRecord(line);
-    const auto question = record ? QuestionOf(*record) : std::nullopt;
-    if (question) suite.questions.push_back(*question);
+Result<std::vector<EvaluationSuite>> ReadSuites(Program& program, std::span<const std::string> paths, int64_t count) {
+  std::vector<EvaluationSuite> suites;
+  for (const std::string& path : paths) {
+    DG_TRY(EvaluationSuite suite, ReadSuite(path, count));
+    if (suite.left_out > 0) {
+      program.Note(fmt::format("{} records left out, the first: {}", suite.left_out, suite.first_left_out));
+    }
+    suites.push_back(std::move(suite));
   }
-  if (suite.questions.empty())
-    return Fail(StatusCode::kInvalidFile, path + ": no record that ends with an assistant's text");
-  return suite;
+  return suites;
 }
 
 Result<Evaluation> Evaluate(const EvaluationSuite& suite, Engine& engine, const EvaluationOptions& options,
@@ -89,16 +140,20 @@ Result<Evaluation> Evaluate(const EvaluationSuite& suite, Engine& engine, const 
   int64_t done = 0;
   for (const EvaluationQuestion& question : suite.questions) {
     session->Reset();
-    DG_TRY(const Answer answer, session->Generate(RequestOf(question, options)));
+    Request request = question.request;
+    request.options = options.generate;
+    request.stop = options.stop;
+    DG_TRY(const Answer answer, session->Generate(request));
     if (answer.finish == FinishReason::kCancelled) return Fail(StatusCode::kCancelled, "cancelled");
     TaskScore& score = evaluation.line.tasks[question.task];
     ++score.answers;
-    score.correct += Correct(question.task, question.prompt, question.expected, answer.text) ? 1 : 0;
+    score.correct += IsRight(question, answer) ? 1 : 0;
     score.canvases += answer.figures.canvases;
     score.canvas_steps += answer.figures.denoise_passes;
     if (shown.insert(question.task).second) {
-      evaluation.samples.push_back(
-          {options.steps_taken, question.task, question.prompt, answer.text, question.expected});
+      evaluation.samples.push_back({options.steps_taken, question.task, question.prompt,
+                                    Shown(answer.text, answer.tool_calls),
+                                    Shown(question.expected, question.expected_calls)});
     }
     if (progress) progress(++done);
   }

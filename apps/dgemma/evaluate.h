@@ -2,32 +2,36 @@
 #pragma once
 
 #include <functional>
+#include <span>
 #include <stop_token>
 #include <string>
 #include <vector>
 
 #include "dgemma/dgemma.h"
+#include "program.h"
 #include "train/run_log.h"
 
 namespace dgemma {
 
-/// A question with the answer that counts as right.
+/// A question with the answer that counts as right: the text, or where there are calls these.
 struct EvaluationQuestion {
   std::string task;
-  std::vector<std::pair<std::string, std::string>> turns;  ///< role and text
-  std::string prompt;                                      ///< the last user turn
+  Request request;     ///< the conversation before the answer; no options yet
+  std::string prompt;  ///< the last user turn
   std::string expected;
-  bool thinking = false;  ///< asks for a thought, which is not graded
+  std::vector<FunctionCall> expected_calls;
 };
 
 struct EvaluationSuite {
   std::string name;  ///< of the file
   std::vector<EvaluationQuestion> questions;
+  int64_t left_out = 0;        ///< records before the last question that are none
+  std::string first_left_out;  ///< "heldout.jsonl:7: completion: has no text"
 };
 
-/// The first `count` records of a JSONL file that end with an assistant's text and need no tools. kNotFound, kIo; kInvalidFile when
-/// there are none.
-Result<EvaluationSuite> ReadSuite(const std::string& path, int64_t count);
+/// Of each JSONL file or CSV of puzzles the first `count` records that end with an assistant's answer; says what was left out. kNotFound,
+/// kIo; kInvalidFile for a file without any.
+Result<std::vector<EvaluationSuite>> ReadSuites(Program& program, std::span<const std::string> paths, int64_t count);
 
 struct Evaluation {
   EvaluationLine line;

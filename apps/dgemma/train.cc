@@ -312,10 +312,7 @@ Result<void> Train(Program& program, CLI::App& verb, TrainArguments& a) {
   if (run.adapter) run.identity.frozen = FingerprintOf(run.base.files, config);
   run.source.model = a.model;
   run.source.options.threads = a.threads;
-  for (const std::string& path : a.eval) {
-    DG_TRY(EvaluationSuite suite, ReadSuite(path, a.eval_count));
-    run.suites.push_back(std::move(suite));
-  }
+  DG_TRY(run.suites, ReadSuites(program, a.eval, a.eval_count));
   DG_CHECK_OK(MakeTrainer(program, a, config, data, run));
   if (a.dry_run) return {};
   if (resumed) {

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "train/data_file.h"
 #include "train/examples.h"
 
 namespace dgemma {
@@ -83,11 +84,9 @@ struct DatasetOptions {
   std::stop_token stop;  ///< looked at after every chunk; opening then fails with kCancelled
 };
 
-class DataFile;
-
 class Dataset final : public ExampleSource {
  public:
-  /// Reads the files: ".csv" as puzzles (csv_puzzles.h), everything else as JSONL (jsonl.h). `tokenizer` must outlive
+  /// Reads the files (data_file.h). `tokenizer` must outlive
   /// this. kNotFound, kIo; kInvalidFile for what is no regular file, a wrong header, no example at all, or with kRefuse
   /// the first fault; kResourceExhausted past a limit of files, bytes, records or examples.
   static Result<Dataset> Open(std::span<const std::string> paths, const Tokenizer& tokenizer,
@@ -114,14 +113,13 @@ class Dataset final : public ExampleSource {
     uint16_t file = 0;
     uint16_t part = 0;  ///< which of the record's examples
   };
-  struct Line;
 
   Dataset(ExampleMaker maker, const DatasetOptions& options);
   Result<void> ReadFile(size_t file);
-  Result<void> ReadLine(const Line& line);
-  OrFault<std::vector<Example>> MakeExamples(const Line& line);
-  Result<void> CountFault(const Line& line, const Fault& fault);
-  Result<void> Count(const Line& line, std::span<const Example> examples);
+  Result<void> ReadLine(size_t file, const DataLine& line);
+  OrFault<std::vector<Example>> MakeExamples(size_t file, const DataLine& line);
+  Result<void> CountFault(size_t file, const DataLine& line, const Fault& fault);
+  Result<void> Count(size_t file, const DataLine& line, std::span<const Example> examples);
 
   ExampleMaker maker_;
   DatasetOptions options_;

@@ -1,4 +1,4 @@
-// An engine without a model: replays drafts and texts that a test wrote down. For the views, which only listen.
+// An engine without a model: replays drafts, texts and answers that a test wrote down.
 #pragma once
 
 #include <functional>
@@ -31,7 +31,12 @@ class ScriptedEngine final : public Engine {
   std::string TokenText(int32_t id) const override { return texts_[static_cast<size_t>(id)]; }
   bool IsSpecial(int32_t id) const override { return TokenText(id).starts_with('<') && TokenText(id).ends_with('>'); }
   Result<std::vector<int32_t>> PromptTokens(const Request&) const override { return std::vector<int32_t>(); }
-  Result<std::unique_ptr<Session>> NewSession() override { return Fail(StatusCode::kUnsupported, "scripted"); }
+  Result<std::unique_ptr<Session>> NewSession() override { return std::make_unique<ScriptedSession>(*this); }
+
+  /// What every session answers.
+  std::function<Result<Answer>(const Request&)> answer = [](const Request&) {
+    return Fail(StatusCode::kUnsupported, "scripted");
+  };
 
   /// Id of a token with this text, made when it is asked for.
   int32_t Id(const std::string& text) {
@@ -64,6 +69,16 @@ class ScriptedEngine final : public Engine {
   }
 
  private:
+  class ScriptedSession final : public Session {
+   public:
+    explicit ScriptedSession(const ScriptedEngine& engine) : engine_(engine) {}
+    Result<Answer> Generate(const Request& request, Listener*) override { return engine_.answer(request); }
+    void Reset() override {}
+
+   private:
+    const ScriptedEngine& engine_;
+  };
+
   ModelFacts facts_;
   MemoryPlan plan_;
   std::vector<std::string> texts_;

@@ -94,7 +94,7 @@ class ScriptedServer {
   int port() const { return server->port(); }
 
   std::atomic<std::chrono::milliseconds> clock_ahead{};  ///< of the scheduler, before the machine's
-  std::unique_ptr<Engine> engine;  ///< the starter model, for its texts only
+  std::unique_ptr<Engine> engine;                        ///< the starter model, for its texts only
   WireKernels kernels;
   Model model;
   std::unique_ptr<WirePasses> passes;
