@@ -1,7 +1,8 @@
-// `dgemma sudoku`: the embedded model fills a 4 x 4 grid on its canvas; the answer is checked by the rules.
+// `dgemma sudoku`: a model fills a grid on its canvas; the answer is checked by the rules.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -12,49 +13,62 @@
 #include "model_source.h"
 #include "numbers.h"
 #include "settings.h"
-#include "sudoku_grid.h"
 #include "sudoku_view.h"
+#include "train/csv_puzzles.h"
+#include "train/sudoku.h"
 #include "verbs.h"
 
 namespace dgemma {
 namespace {
 
 constexpr const char* kHelp =
-    "Fills a 4 x 4 sudoku: every row, column and 2 x 2 box holds 1 to 4. Without a PUZZLE one is made from --seed.";
+    "Lets a model fill a sudoku and checks it by the rules. Without a PUZZLE one is made from --seed.";
 
 constexpr const char* kExamples =
+    "A search solves any of these at once; the point is to watch a canvas satisfy rules that hold for all of it.\n"
+    "\n"
     "Examples:\n"
     "  dgemma sudoku\n"
     "  dgemma sudoku --seed 7 --blanks 8\n"
     "  dgemma sudoku \"3241 4132 ..14 1.2.\"\n"
     "Exit codes: 0 solved, 1 not solved (or a failure), 2 usage, 130 interrupted.";
 
-constexpr int kMostBlanks = 12;
+constexpr int kMostBlanks = 64;
 
 struct SudokuArguments {
   std::string puzzle;
-  int blanks = 6;
+  int size = 4;
+  int blanks = 0;  ///< 0: as is usual for the size
   ModelSource source;
   Settings settings;
   ViewOptions view;
   Show show = Show::kAnswer;
 };
 
-Result<SudokuGrid> ChoosePuzzle(const SudokuArguments& arguments) {
-  if (arguments.puzzle.empty()) return MakeSudoku(arguments.settings.seed.value_or(0), arguments.blanks);
-  auto puzzle = ParseSudoku(arguments.puzzle);
+SudokuBoard MakePuzzle(uint64_t seed, int side, int blanks) {
+  TaskRandom random(seed, "dgemma sudoku", 0, 0);
+  const SudokuBoard solution = RandomSudokuSolution(side, random);
+  if (blanks == 0) blanks = side == 4 ? 6 : side == 6 ? 16 : 40;
+  return RandomSudokuPuzzle(solution, std::max(0, solution.cell_count() - blanks), random);
+}
+
+Result<SudokuBoard> ChoosePuzzle(const SudokuArguments& arguments) {
+  if (arguments.puzzle.empty()) {
+    return MakePuzzle(arguments.settings.seed.value_or(0), arguments.size, arguments.blanks);
+  }
+  auto puzzle = ReadSudokuBoard(arguments.puzzle);
   if (!puzzle) return std::unexpected(puzzle.error().At("PUZZLE"));
-  if (CountSolutions(*puzzle, 1) == 0) return Fail(StatusCode::kInvalidArgument, "PUZZLE: has no solution");
+  if (CountSudokuSolutions(*puzzle, 1) == 0) return Fail(StatusCode::kInvalidArgument, "PUZZLE: has no solution");
   return puzzle;
 }
 
-void Report(Program& program, const SudokuArguments& arguments, const SudokuGrid& puzzle, const Answer& answer) {
+void Report(Program& program, const SudokuArguments& arguments, const SudokuBoard& puzzle, const Answer& answer) {
   const bool cancelled = answer.finish == FinishReason::kCancelled;
   const auto checked = CheckSudoku(puzzle, answer.text);
   const std::string wrong = checked ? "" : checked.error().message;
   if (arguments.show == Show::kNothing) {
     boost::json::object object = AnswerJson(answer);
-    object["puzzle"] = puzzle.Text();
+    object["puzzle"] = puzzle.Text('.', ' ');
     object["solved"] = checked.has_value();
     object["steps"] = answer.figures.denoise_passes;
     if (!checked) object["wrong"] = cancelled ? "interrupted" : wrong;
@@ -76,7 +90,7 @@ void Report(Program& program, const SudokuArguments& arguments, const SudokuGrid
 }
 
 Result<void> Solve(Program& program, SudokuArguments& arguments) {
-  DG_TRY(const SudokuGrid puzzle, ChoosePuzzle(arguments));
+  DG_TRY(const SudokuBoard puzzle, ChoosePuzzle(arguments));
   DG_CHECK_OK(Resolve(arguments.settings, {}));
   DG_TRY(const std::unique_ptr<Engine> engine, LoadModel(program, arguments.source));
   DG_TRY(const std::unique_ptr<Session> session, engine->NewSession());
@@ -85,11 +99,11 @@ Result<void> Solve(Program& program, SudokuArguments& arguments) {
   }
   std::stop_source stop;
   Request request;
-  request.chat.push_back({.role = "user", .text = "sudoku " + puzzle.Text(), .thought = {}});
+  request.chat.push_back({.role = "user", .text = PuzzlePrompt(puzzle), .thought = {}});
   DG_TRY(request.options, Resolve(arguments.settings, engine->Defaults()));
   request.stop = stop.get_token();
   if (arguments.show == Show::kAnswer && !program.OutTraits().can_redraw && program.loudness != Loudness::kQuiet) {
-    program.out.Write("puzzle " + puzzle.Text() + "\n");
+    program.out.Write("puzzle " + puzzle.Text('.', ' ') + "\n");
   }
   SudokuView view({.program = program,
                    .engine = *engine,
@@ -115,7 +129,11 @@ void AddSudoku(CLI::App& app, Program& program) {
   CLI::App* verb = app.add_subcommand("sudoku", kHelp);
   verb->footer(kExamples);
   auto arguments = std::make_shared<SudokuArguments>();
-  verb->add_option("puzzle", arguments->puzzle, "four groups of four cells, . where empty")->type_name("PUZZLE");
+  verb->add_option("puzzle", arguments->puzzle, "16, 36 or 81 cells, . or 0 where empty")->type_name("PUZZLE");
+  verb->add_option("--size", arguments->size, "rows and columns of a made puzzle: 4, 6 or 9")
+      ->check(CLI::IsMember({4, 6, 9}))
+      ->capture_default_str()
+      ->type_name("N");
   verb->add_option_function<std::string>(
           "--blanks",
           [arguments](const std::string& text) {
@@ -123,7 +141,7 @@ void AddSudoku(CLI::App& app, Program& program) {
             if (!value) throw CLI::ValidationError("--blanks", value.error().message);
             arguments->blanks = *value;
           },
-          "empty cells of a made puzzle, 1 to 12 (default 6)")
+          "empty cells of a made puzzle (default: 6, 16 or 40 by its size; fewer where it would have two solutions)")
       ->type_name("N");
   verb->add_flag_callback("--json", [arguments] { arguments->show = Show::kNothing; }, "print one JSON object");
   AddLoadFlags(*verb, arguments->source, ModelFlag::kYes);

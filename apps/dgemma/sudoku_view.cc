@@ -10,26 +10,38 @@
 namespace dgemma {
 namespace {
 
-constexpr size_t kLineLength = kSudokuSide + 1;  // four digits and the end of the line
-
-void Place(SudokuReading& reading, size_t character, char value) {
-  const size_t row = character / kLineLength;
-  const size_t column = character % kLineLength;
-  if (row < kSudokuSide && column < kSudokuSide && value >= '1' && value <= '4')
-    reading[row * kSudokuSide + column] = value;
+void Place(SudokuBoard& reading, size_t character, char value) {
+  const auto side = static_cast<size_t>(reading.side);
+  const size_t row = character / (side + 1), column = character % (side + 1);  // a line is its digits and its end
+  const int digit = value - '0';
+  if (row < side && column < side && digit >= 1 && digit <= reading.side)
+    reading.cells[row * side + column] = static_cast<uint8_t>(digit);
 }
 
 struct Frame {
-  const char *top, *middle, *bottom, *side, *empty;
+  const char *left, *cross, *right;  // where lines meet
 };
-constexpr Frame kLines = {"┌─────┬─────┐", "├─────┼─────┤", "└─────┴─────┘", "│", "·"};
-constexpr Frame kAscii = {"+-----+-----+", "+-----+-----+", "+-----+-----+", "|", "."};
+struct FrameStyle {
+  Frame top, middle, bottom;
+  const char *across, *down, *empty;
+};
+constexpr FrameStyle kLines = {{"┌", "┬", "┐"}, {"├", "┼", "┤"}, {"└", "┴", "┘"}, "─", "│", "·"};
+constexpr FrameStyle kAscii = {{"+", "+", "+"}, {"+", "+", "+"}, {"+", "+", "+"}, "-", "|", "."};
+
+/// A line above, between or below the boxes.
+std::string Border(const Frame& frame, const char* across, const SudokuBoard& board) {
+  std::string line = frame.left;
+  for (int column = 0; column < board.side; ++column) {
+    if (column > 0 && column % board.box_columns() == 0) line += frame.cross;
+    for (int dash = column % board.box_columns() == 0 ? 0 : 1; dash < 3; ++dash) line += across;
+  }
+  return line + frame.right;
+}
 
 }  // namespace
 
-SudokuReading ReadSudoku(const Engine& engine, const Draft& draft) {
-  SudokuReading reading;
-  reading.fill('.');
+SudokuBoard ReadSudoku(const Engine& engine, const Draft& draft, int side) {
+  SudokuBoard reading{.side = side};
   size_t character = 0;
   for (size_t position = 0; position < draft.tokens.size(); ++position) {
     for (const char value : engine.TokenText(draft.tokens[position])) {
@@ -40,44 +52,47 @@ SudokuReading ReadSudoku(const Engine& engine, const Draft& draft) {
   return reading;
 }
 
-SudokuReading ReadSudoku(std::string_view text) {
-  SudokuReading reading;
-  reading.fill('.');
+SudokuBoard ReadSudoku(std::string_view text, int side) {
+  SudokuBoard reading{.side = side};
   for (size_t character = 0; character < text.size(); ++character) Place(reading, character, text[character]);
   return reading;
 }
 
-std::vector<Row> SudokuRows(const SudokuGrid& puzzle, const SudokuReading& reading, const TerminalTraits& traits) {
-  const Frame& frame = traits.utf8 ? kLines : kAscii;
+std::vector<Row> SudokuRows(const SudokuBoard& puzzle, const SudokuBoard& reading, const TerminalTraits& traits) {
+  const FrameStyle& style = traits.utf8 ? kLines : kAscii;
   std::vector<Row> rows;
-  const auto line = [&](const char* text) { rows.push_back(RowOf(CellsOf(text), traits.colors)); };
-  line(frame.top);
-  for (size_t row = 0; row < kSudokuSide; ++row) {
-    if (row == kSudokuSide / 2) line(frame.middle);
+  const auto line = [&](const Frame& frame) {
+    rows.push_back(RowOf(CellsOf(Border(frame, style.across, puzzle)), traits.colors));
+  };
+  line(style.top);
+  for (int row = 0; row < puzzle.side; ++row) {
+    if (row > 0 && row % puzzle.box_rows() == 0) line(style.middle);
     std::vector<Cell> cells;
     const auto add = [&](const std::string& text, Look look) {
       cells.push_back({.text = text, .width = 1, .look = look});
     };
-    for (size_t column = 0; column < kSudokuSide; ++column) {
-      if (column % 2 == 0) add(frame.side, Look::kPlain);
-      add(" ", Look::kPlain);
-      const char given = puzzle.At(row, column);
-      const char found = reading[row * kSudokuSide + column];
-      if (found != '.') {
-        add(std::string(1, found), given == '.' ? Look::kBold : Look::kPlain);
-      } else {
-        add(given == '.' ? frame.empty : std::string(1, given), Look::kDim);
+    for (int column = 0; column < puzzle.side; ++column) {
+      if (column % puzzle.box_columns() == 0) {
+        if (column > 0) add(" ", Look::kPlain);
+        add(style.down, Look::kPlain);
       }
-      if (column % 2 == 1) add(" ", Look::kPlain);
+      add(" ", Look::kPlain);
+      const int given = puzzle.At(row, column), found = reading.At(row, column);
+      if (found != 0) {
+        add(fmt::format("{}", found), given == 0 ? Look::kBold : Look::kPlain);
+      } else {
+        add(given == 0 ? style.empty : fmt::format("{}", given), Look::kDim);
+      }
     }
-    add(frame.side, Look::kPlain);
+    add(" ", Look::kPlain);
+    add(style.down, Look::kPlain);
     rows.push_back(RowOf(cells, traits.colors));
   }
-  line(frame.bottom);
+  line(style.bottom);
   return rows;
 }
 
-SudokuView::SudokuView(AnswerScene scene, const SudokuGrid& puzzle)
+SudokuView::SudokuView(AnswerScene scene, const SudokuBoard& puzzle)
     : scene_(std::move(scene)), puzzle_(puzzle), traits_(scene_.program.OutTraits()) {
   traits_.can_redraw = traits_.can_redraw && scene_.options.view != View::kPlain && scene_.show == Show::kAnswer;
 }
@@ -85,7 +100,7 @@ SudokuView::SudokuView(AnswerScene scene, const SudokuGrid& puzzle)
 void SudokuView::OnDraft(const Draft& draft) {
   if (!traits_.can_redraw) return;
   if (!hidden_) hidden_.emplace(scene_.program.out);
-  Draw(ReadSudoku(scene_.engine, draft),
+  Draw(ReadSudoku(scene_.engine, draft, puzzle_.side),
        fmt::format("step {}/{} | entropy {:.3f}", draft.step, draft.steps, draft.mean_entropy));
   const double waited = PauseFor(scene_.options.pause, scene_.stop.get_token());
   waiting_.total_seconds += waited;
@@ -98,12 +113,12 @@ void SudokuView::Finish(Ending ending) {
   if (scene_.show == Show::kNothing) return;
   Write(block_.Erase(SizeOf(scene_.program.out.descriptor())));
   if (ending == Ending::kAnswer) {
-    for (const Row& row : SudokuRows(puzzle_, ReadSudoku(text_), traits_)) Write(row.bytes + "\n");
+    for (const Row& row : SudokuRows(puzzle_, ReadSudoku(text_, puzzle_.side), traits_)) Write(row.bytes + "\n");
   }
   hidden_.reset();
 }
 
-void SudokuView::Draw(const SudokuReading& reading, std::string_view status) {
+void SudokuView::Draw(const SudokuBoard& reading, std::string_view status) {
   const TerminalSize size = SizeOf(scene_.program.out.descriptor());
   std::vector<Row> rows = SudokuRows(puzzle_, reading, traits_);
   rows.push_back(LineOf(status, Look::kDim, traits_.colors, size.columns - 1));

@@ -2,7 +2,6 @@
 // Called by sudoku.cc; frames and pauses as in the live canvas.
 #pragma once
 
-#include <array>
 #include <span>
 #include <string>
 #include <string_view>
@@ -10,36 +9,33 @@
 
 #include "answer_view.h"
 #include "live_block.h"
-#include "sudoku_grid.h"
 #include "terminal.h"
+#include "train/sudoku.h"
 
 namespace dgemma {
 
-/// What the canvas says about each cell: a digit, or '.' while undecided.
-using SudokuReading = std::array<char, kSudokuSide * kSudokuSide>;
-
-/// Reads a draft whose text is four lines of four characters.
-SudokuReading ReadSudoku(const Engine& engine, const Draft& draft);
+/// What a draft says about each cell of a board with this side, 0 where it is undecided. The text of a draft is rows in lines.
+SudokuBoard ReadSudoku(const Engine& engine, const Draft& draft, int side);
 /// Reads a final text the same way.
-SudokuReading ReadSudoku(std::string_view text);
+SudokuBoard ReadSudoku(std::string_view text, int side);
 
-/// Rows of the grid: given digits plain, found ones bold, undecided ones dim.
-std::vector<Row> SudokuRows(const SudokuGrid& puzzle, const SudokuReading& reading, const TerminalTraits& traits);
+/// Lines that draw the board: given digits plain, found ones bold, undecided ones dim.
+std::vector<Row> SudokuRows(const SudokuBoard& puzzle, const SudokuBoard& reading, const TerminalTraits& traits);
 
 class SudokuView final : public AnswerView {
  public:
-  SudokuView(AnswerScene scene, const SudokuGrid& puzzle);
+  SudokuView(AnswerScene scene, const SudokuBoard& puzzle);
   void OnDraft(const Draft& draft) override;
   void OnText(std::string_view text) override;
   void Finish(Ending ending) override;
   Waiting waiting() const override { return waiting_; }
 
  private:
-  void Draw(const SudokuReading& reading, std::string_view status);
+  void Draw(const SudokuBoard& reading, std::string_view status);
   void Write(std::string_view bytes);
 
   AnswerScene scene_;
-  SudokuGrid puzzle_;
+  SudokuBoard puzzle_;
   TerminalTraits traits_;
   LiveBlock block_;
   std::optional<HiddenCursor> hidden_;

@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <cstdint>
 #include <utility>
 
 #include "base/try.h"
@@ -40,27 +39,6 @@ OrFault<SudokuBoard> BoardOf(std::string_view digits) {
   return *board;
 }
 
-OrFault<void> CheckSolution(std::string_view puzzle, std::string_view solution, int side) {
-  const int box_width = side == 4 ? 2 : 3, box_height = side / box_width;
-  uint32_t rows[9] = {}, columns[9] = {}, boxes[9] = {};  // bit d: digit d has been seen
-  for (int cell = 0; cell < side * side; ++cell) {
-    const char given = puzzle[static_cast<size_t>(cell)], digit = solution[static_cast<size_t>(cell)];
-    const int row = cell / side, column = cell % side;
-    if (given != '0' && given != digit) {
-      return Bad(fmt::format("solution: changes a given digit in row {}, column {}", row + 1, column + 1));
-    }
-    const uint32_t bit = uint32_t{1} << (digit - '0');
-    const int box = row / box_height * (side / box_width) + column / box_width;
-    if (((rows[row] | columns[column] | boxes[box]) & bit) != 0) {
-      return Bad(fmt::format("solution: repeats {} in row {}, column {}", digit, row + 1, column + 1));
-    }
-    rows[row] |= bit;
-    columns[column] |= bit;
-    boxes[box] |= bit;
-  }
-  return {};
-}
-
 }  // namespace
 
 Result<void> CheckPuzzleHeader(std::string_view line) {
@@ -79,8 +57,8 @@ OrFault<Record> ReadPuzzleRecord(std::string_view line) {
   }
   DG_CHECK_OK(CheckDigits(puzzle, "puzzle", '0', side));
   DG_CHECK_OK(CheckDigits(solution, "solution", '1', side));
-  DG_CHECK_OK(CheckSolution(puzzle, solution, side));
   DG_TRY(const SudokuBoard board, BoardOf(puzzle));
+  if (const auto solves = CheckSudoku(board, solution); !solves) return Bad("solution: " + solves.error().message);
   DG_TRY(const SudokuBoard solved, BoardOf(solution));
   Record record{.form = Record::Form::kPair, .messages = {}, .tools = {}, .task = fmt::format("sudoku {0}x{0}", side)};
   record.messages.push_back({.role = Role::kUser, .content = PuzzlePrompt(board)});
@@ -89,6 +67,7 @@ OrFault<Record> ReadPuzzleRecord(std::string_view line) {
 }
 
 std::string PuzzlePrompt(const SudokuBoard& puzzle) {
+  if (puzzle.side < 9) return "sudoku " + puzzle.Text('.', ' ');
   return fmt::format("Solve this Sudoku puzzle. 0 marks an empty cell. Reply with the completed {0}x{0} grid.\n{1}",
                      puzzle.side, puzzle.Text('0', '\n'));
 }

@@ -18,7 +18,8 @@ Result<void> CheckPuzzleHeader(std::string_view line);
 /// Task: "sudoku 9x9" and so on. Fault: kBadPuzzle.
 OrFault<Record> ReadPuzzleRecord(std::string_view line);
 
-/// The prompt for a puzzle: one line of words, then the rows in lines, 0 where empty.
+/// The prompt for a puzzle. 4 x 4 and 6 x 6: "sudoku 3241 4132 ..14 1.2."; 9 x 9: one line of words, then the rows in
+/// lines, 0 where empty.
 std::string PuzzlePrompt(const SudokuBoard& puzzle);
 
 }  // namespace dgemma

@@ -1,10 +1,13 @@
 // The solver keeps one mask of used digits per row, column and box and a list of empty cells.
 #include "train/sudoku.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <bit>
 #include <numeric>
 #include <string>
+#include <utility>
 
 #include "base/try.h"
 #include "files/messages.h"
@@ -14,11 +17,8 @@ namespace {
 
 constexpr int kOrders = 8;  // orders of removal tried for one puzzle
 
-int BoxRows(int side) { return side == 9 ? 3 : 2; }
-int BoxColumns(int side) { return side == 4 ? 2 : 3; }
-
-int BoxOf(int side, int row, int column) {
-  return row / BoxRows(side) * (side / BoxColumns(side)) + column / BoxColumns(side);
+int BoxOf(const SudokuBoard& board, int row, int column) {
+  return row / board.box_rows() * (board.side / board.box_columns()) + column / board.box_columns();
 }
 
 /// Depth-first search over the empty cells; recursion is as deep as there are empty cells, at most 81.
@@ -40,7 +40,7 @@ class Search {
   /// Digits that the cell's row, column and box leave open.
   uint32_t Candidates(int cell) const {
     const int row = cell / board_.side, column = cell % board_.side;
-    return all_ & ~(rows_[Index(row)] | columns_[Index(column)] | boxes_[Index(BoxOf(board_.side, row, column))]);
+    return all_ & ~(rows_[Index(row)] | columns_[Index(column)] | boxes_[Index(BoxOf(board_, row, column))]);
   }
 
   /// Solutions, at most `limit`; candidates are tried in a random order when there is a generator.
@@ -70,7 +70,7 @@ class Search {
     const int row = cell / board_.side, column = cell % board_.side;
     rows_[Index(row)] ^= bit;
     columns_[Index(column)] ^= bit;
-    boxes_[Index(BoxOf(board_.side, row, column))] ^= bit;
+    boxes_[Index(BoxOf(board_, row, column))] ^= bit;
   }
 
   void Descend() {
@@ -171,7 +171,7 @@ Result<SudokuBoard> ReadSudokuBoard(std::string_view text) {
     const bool empty = byte == '.' || byte == '0' || byte == '_';
     if (!empty && (byte < '1' || byte > '9')) {
       return Fail(StatusCode::kInvalidArgument,
-                  "sudoku: " + Quoted(std::string_view(&byte, 1)) + " is no cell (a digit, or . where empty)");
+                  Quoted(std::string_view(&byte, 1)) + " is no cell (a digit, or . where empty)");
     }
     const auto digit = static_cast<uint8_t>(empty ? 0 : byte - '0');
     if (count < SudokuBoard::kMostCells) board.cells[count] = digit;
@@ -179,12 +179,12 @@ Result<SudokuBoard> ReadSudokuBoard(std::string_view text) {
     ++count;
   }
   if (count != 16 && count != 36 && count != 81) {
-    return Fail(StatusCode::kInvalidArgument, "sudoku: " + std::to_string(count) + " cells (expected 16, 36 or 81)");
+    return Fail(StatusCode::kInvalidArgument, std::to_string(count) + " cells (expected 16, 36 or 81)");
   }
   board.side = count == 16 ? 4 : count == 36 ? 6 : 9;
   if (largest > board.side) {
     return Fail(StatusCode::kInvalidArgument,
-                "sudoku: the digit " + std::to_string(largest) + " (expected 1 to " + std::to_string(board.side) + ")");
+                "the digit " + std::to_string(largest) + " (expected 1 to " + std::to_string(board.side) + ")");
   }
   return board;
 }
@@ -213,13 +213,35 @@ SudokuBoard RandomSudokuPuzzle(const SudokuBoard& solution, int givens, TaskRand
   return best;
 }
 
-bool SolvesSudoku(const SudokuBoard& puzzle, std::string_view answer) {
+Result<void> CheckSudoku(const SudokuBoard& puzzle, std::string_view answer) {
+  const auto wrong = [](std::string message) { return Fail(StatusCode::kInvalidArgument, std::move(message)); };
   const auto filled = ReadSudokuBoard(answer);
-  if (!filled || filled->side != puzzle.side || filled->Givens() != filled->cell_count()) return false;
-  for (size_t cell = 0; cell < puzzle.cells.size(); ++cell) {
-    if (puzzle.cells[cell] != 0 && puzzle.cells[cell] != filled->cells[cell]) return false;
+  if (!filled) return std::unexpected(filled.error().At("answer"));
+  if (filled->side != puzzle.side) {
+    return wrong(fmt::format("answer: {} cells (expected {})", filled->cell_count(), puzzle.cell_count()));
   }
-  return CountSudokuSolutions(*filled, 1) == 1;
+  for (int row = 0; row < puzzle.side; ++row) {
+    for (int column = 0; column < puzzle.side; ++column) {
+      const int given = puzzle.At(row, column), digit = filled->At(row, column);
+      if (digit == 0) return wrong(fmt::format("row {} has an empty cell", row + 1));
+      if (given != 0 && given != digit) {
+        return wrong(fmt::format("the given {} in row {} was changed to {}", given, row + 1, digit));
+      }
+    }
+  }
+  constexpr std::array<const char*, 3> kGroups = {"row", "column", "box"};
+  std::array<std::array<uint32_t, 9>, 3> used{};  // digits of each row, column and box so far
+  for (int cell = 0; cell < puzzle.cell_count(); ++cell) {
+    const int row = cell / puzzle.side, column = cell % puzzle.side, digit = filled->At(row, column);
+    const std::array<int, 3> numbers = {row, column, BoxOf(puzzle, row, column)};
+    for (size_t group = 0; group < kGroups.size(); ++group) {
+      uint32_t& digits = used[group][static_cast<size_t>(numbers[group])];
+      if ((digits >> digit & 1) != 0)
+        return wrong(fmt::format("{} {} has two {}s", kGroups[group], numbers[group] + 1, digit));
+      digits |= 1U << digit;
+    }
+  }
+  return {};
 }
 
 SudokuBoard RenamedSudoku(const SudokuBoard& solution) {

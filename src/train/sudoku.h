@@ -1,5 +1,6 @@
 // Sudoku of 4 x 4, 6 x 6 and 9 x 9 cells: reading and writing boards, a solver on bit masks, random solutions, puzzles
-// with exactly one solution. Used by the task generator and by what grades answers; knows nothing of prompts.
+// with exactly one solution, answers checked by the rules. Used by the task generator, by what grades answers and by the
+// verb `sudoku`; knows nothing of prompts.
 #pragma once
 
 #include <array>
@@ -22,6 +23,9 @@ struct SudokuBoard {
   std::array<uint8_t, kMostCells> cells{};  ///< 1 to side, 0 where empty; the first side * side count
 
   int cell_count() const { return side * side; }
+  int box_rows() const { return side == 9 ? 3 : 2; }
+  int box_columns() const { return side == 4 ? 2 : 3; }
+  uint8_t At(int row, int column) const { return cells[static_cast<size_t>(row * side + column)]; }
   /// How many cells are filled.
   int Givens() const;
   /// Digits with `empty` for empty cells and `between` between rows.
@@ -44,9 +48,10 @@ SudokuBoard RandomSudokuSolution(int side, TaskRandom& random);
 /// removal all end before that (few givens: below 24 or so of 81, 10 of 36, 5 of 16).
 SudokuBoard RandomSudokuPuzzle(const SudokuBoard& solution, int givens, TaskRandom& random);
 
-/// Whether `answer` (rows in lines, white space of any kind) fills `puzzle` by the rules and keeps its givens. Any
+/// Nothing when `answer` (rows in lines, white space of any kind) fills `puzzle` by the rules and keeps its givens; otherwise
+/// kInvalidArgument with what is wrong first, such as "row 2 has two 3s" or "the given 4 in row 1 was changed to 2". Any
 /// valid filling counts, should a puzzle have several.
-bool SolvesSudoku(const SudokuBoard& puzzle, std::string_view answer);
+Result<void> CheckSudoku(const SudokuBoard& puzzle, std::string_view answer);
 
 /// The solution with its digits renamed so that the first row reads 1, 2, 3, ...: equal for boards that differ only in
 /// the names of digits.

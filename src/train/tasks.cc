@@ -189,7 +189,7 @@ bool Correct(std::string_view task, std::string_view prompt, std::string_view ex
   const size_t line = prompt.find('\n');
   const size_t begin = line != std::string_view::npos ? line : std::min(prompt.find(' '), prompt.size());
   const auto puzzle = ReadSudokuBoard(prompt.substr(begin));
-  return puzzle && SolvesSudoku(*puzzle, graded(answer));
+  return puzzle && CheckSudoku(*puzzle, graded(answer));
 }
 
 std::span<const std::string_view> TaskKeywords() { return kKeywords; }

@@ -1,5 +1,4 @@
-// Tasks on Sudoku. 4 x 4 and 6 x 6: "sudoku " and the rows with a space between them, '.' where empty, as the verb
-// `sudoku` writes it. 9 x 9: an instruction and nine lines, 0 where empty. Answers are the rows in lines, one digit a
+// Tasks on Sudoku of 4 x 4, 6 x 6 and 9 x 9, with the prompts of csv_puzzles.h. Answers are the rows in lines, one digit a
 // token.
 #include "train/csv_puzzles.h"
 #include "train/sudoku.h"
@@ -23,12 +22,10 @@ TaskDraft DrawSudoku9(TaskRandom& random) { return Draw(9, random); }
 
 void FinishSudoku(TaskRandom& random, TaskDraft& draft) {
   const SudokuBoard solution = *ReadSudokuBoard(draft.answer);
-  if (solution.side == 9) {
-    draft.prompt = PuzzlePrompt(RandomSudokuPuzzle(solution, random.Between(36, 46), random));
-    return;
-  }
-  const int givens = solution.side == 4 ? random.Between(6, 13) : random.Between(14, 26);
-  draft.prompt = "sudoku " + RandomSudokuPuzzle(solution, givens, random).Text('.', ' ');
+  const int givens = solution.side == 4   ? random.Between(6, 13)
+                     : solution.side == 6 ? random.Between(14, 26)
+                                          : random.Between(36, 46);
+  draft.prompt = PuzzlePrompt(RandomSudokuPuzzle(solution, givens, random));
 }
 
 }  // namespace dgemma

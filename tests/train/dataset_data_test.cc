@@ -174,8 +174,7 @@ TEST(Dataset, PuzzlesAndConversationsTogether) {
   EXPECT_TRUE(AnswerText(*data->Get(1)).ends_with("b"));
   EXPECT_EQ(AnswerText(*data->Get(2)), "d");
   EXPECT_EQ(data->statistics().used, 2);
-  EXPECT_EQ(data->statistics().Of(FaultKind::kBadPuzzle).first.at(0),
-            puzzles + ":3: solution: repeats 2 in row 1, column 2");
+  EXPECT_EQ(data->statistics().Of(FaultKind::kBadPuzzle).first.at(0), puzzles + ":3: solution: row 1 has two 2s");
 
   const auto wrong = Open({folder.Add("other.csv", "quizzes,solutions\n1,1\n")});
   ASSERT_FALSE(wrong);

@@ -170,6 +170,7 @@ TEST(PuzzleRecord, SmallerGridsHaveTheirOwnBoxes) {
   const auto six = ReadPuzzleRecord("023456456123231564564231312645645310,123456456123231564564231312645645312");
   ASSERT_TRUE(six) << six.error().message;
   EXPECT_EQ(six->task, "sudoku 6x6");
+  EXPECT_EQ(TextOf(six->messages[0]), "sudoku .23456 456123 231564 564231 312645 64531.");
   EXPECT_EQ(TextOf(six->messages[1]), "123456\n456123\n231564\n564231\n312645\n645312");
 }
 
@@ -186,10 +187,10 @@ TEST(PuzzleRecord, EveryRuleHasItsFault) {
       {"0235341221434321,1234341221434321", "puzzle: digits must be 0 to 4"},
       {".234341221434321,1234341221434321", "puzzle: digits must be 0 to 4"},
       {"0234341221434321,0234341221434321", "solution: digits must be 1 to 4"},
-      {"4234341221434321,1234341221434321", "solution: changes a given digit in row 1, column 1"},
-      {"0000000000000000,1134341221434321", "solution: repeats 1 in row 1, column 2"},  // a row
-      {"0000000000000000,1234123421434321", "solution: repeats 1 in row 2, column 1"},  // a column
-      {"0000000000000000,1234214334124321", "solution: repeats 2 in row 2, column 1"},  // a box
+      {"4234341221434321,1234341221434321", "solution: the given 4 in row 1 was changed to 1"},
+      {"0000000000000000,1134341221434321", "solution: row 1 has two 1s"},
+      {"0000000000000000,1234123421434321", "solution: column 1 has two 1s"},
+      {"0000000000000000,1234214334124321", "solution: box 1 has two 2s"},
   };
   for (const Case& item : cases) {
     const auto record = ReadPuzzleRecord(item.line);

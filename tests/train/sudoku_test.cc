@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <set>
 #include <string>
 
@@ -74,7 +76,7 @@ TEST(SudokuGenerator, PuzzlesHaveTheWantedGivensAndOneSolution) {
       EXPECT_EQ(CountSudokuSolutions(puzzle, 2, &solved), 1);
       EXPECT_EQ(solved, solution);
       EXPECT_EQ(CountPlainly(puzzle, 0, 2), 1);
-      EXPECT_TRUE(SolvesSudoku(puzzle, solution.Text('.', '\n')));
+      EXPECT_TRUE(CheckSudoku(puzzle, solution.Text('.', '\n')));
     }
   }
 }
@@ -102,19 +104,54 @@ TEST(SudokuSolver, BoardsThatClashOrHaveNoWayOutHaveNoSolution) {
 
 TEST(SudokuAnswer, MustBeFullFollowTheRulesAndKeepTheGivens) {
   const SudokuBoard puzzle = *ReadSudokuBoard("3241 4132 ..14 1.2.");
-  EXPECT_TRUE(SolvesSudoku(puzzle, "3241\n4132\n2314\n1423"));
-  EXPECT_TRUE(SolvesSudoku(puzzle, " 3241 4132 2314 1423 "));
-  EXPECT_FALSE(SolvesSudoku(puzzle, "3241\n4132\n2314\n142."));
-  EXPECT_FALSE(SolvesSudoku(puzzle, "3241\n4132\n2314\n1424"));
-  EXPECT_FALSE(SolvesSudoku(puzzle, "1243\n3412\n2134\n4321"));  // a board, but not of this puzzle
-  EXPECT_FALSE(SolvesSudoku(puzzle, "3241\n4132\n2314\n14235"));
-  EXPECT_FALSE(SolvesSudoku(puzzle, "solved"));
-  EXPECT_FALSE(SolvesSudoku(puzzle, ""));
+  EXPECT_TRUE(CheckSudoku(puzzle, "3241\n4132\n2314\n1423"));
+  EXPECT_TRUE(CheckSudoku(puzzle, " 3241 4132 2314 1423 "));
+  EXPECT_FALSE(CheckSudoku(puzzle, "3241\n4132\n2314\n142."));
+  EXPECT_FALSE(CheckSudoku(puzzle, "3241\n4132\n2314\n1424"));
+  EXPECT_FALSE(CheckSudoku(puzzle, "1243\n3412\n2134\n4321"));  // a board, but not of this puzzle
+  EXPECT_FALSE(CheckSudoku(puzzle, "3241\n4132\n2314\n14235"));
+  EXPECT_FALSE(CheckSudoku(puzzle, "solved"));
+  EXPECT_FALSE(CheckSudoku(puzzle, ""));
   const SudokuBoard two_ways = *ReadSudokuBoard("1234 3412 2143 ....");
   SudokuBoard open = two_ways;
   open.cells.fill(0);
-  EXPECT_TRUE(SolvesSudoku(open, "1234\n3412\n2143\n4321"));
-  EXPECT_TRUE(SolvesSudoku(open, "1234\n3412\n4321\n2143"));
+  EXPECT_TRUE(CheckSudoku(open, "1234\n3412\n2143\n4321"));
+  EXPECT_TRUE(CheckSudoku(open, "1234\n3412\n4321\n2143"));
+}
+
+TEST(SudokuAnswer, SaysWhatIsWrong) {
+  const SudokuBoard puzzle = *ReadSudokuBoard("3241 4132 ..14 1.2.");
+  const auto wrong = [&](std::string_view answer) { return CheckSudoku(puzzle, answer).error().message; };
+  EXPECT_EQ(wrong("3241\n4132\n3314\n1423"), "column 1 has two 3s");
+  EXPECT_EQ(wrong("3241\n4132\n2341\n1423"), "the given 1 in row 3 was changed to 4");
+  EXPECT_EQ(wrong("3241\n4132\n2314\n1.23"), "row 4 has an empty cell");
+  EXPECT_EQ(wrong("3241\n4132\n2314"), "answer: 12 cells (expected 16, 36 or 81)");
+  EXPECT_EQ(wrong("123456 456123 231564 564231 312645 645312"), "answer: 36 cells (expected 16)");
+}
+
+TEST(SudokuAnswer, RulesAgreeWithAllBoardsOfFour) {
+  SudokuBoard open;
+  open.side = 4;
+  int valid = 0;
+  std::array<std::string, 24> rows;
+  std::string row = "1234";
+  for (std::string& one : rows) {
+    one = row;
+    std::ranges::next_permutation(row);
+  }
+  for (const auto& a : rows) {
+    for (const auto& b : rows) {
+      for (const auto& c : rows) {
+        for (const auto& d : rows) {
+          const SudokuBoard board = *ReadSudokuBoard(a + b + c + d);
+          const bool right = FollowsRules(board);
+          ASSERT_EQ(CheckSudoku(open, a + b + c + d).has_value(), right) << board.Text('.', ' ');
+          valid += right ? 1 : 0;
+        }
+      }
+    }
+  }
+  EXPECT_EQ(valid, 288);
 }
 
 TEST(SudokuText, SaysWhatIsWrong) {
