@@ -129,6 +129,14 @@ Result<std::unique_ptr<Engine>> LoadModel(Program& program, const ModelSource& s
                       [&source](const EngineOptions& options) { return LoadEngine({source.model, options}); });
 }
 
+Result<std::unique_ptr<Engine>> LoadForChat(Program& program, ModelSource source) {
+  source.options.rewind_tokens = 1024;
+  auto engine = LoadModel(program, source);
+  if (engine || engine.error().code != StatusCode::kResourceExhausted) return engine;
+  source.options.rewind_tokens = 0;
+  return LoadModel(program, source);
+}
+
 Result<std::unique_ptr<Engine>> LoadEngine(const ModelSource& source) {
   return IsEmbedded(source) ? LoadEmbedded(source.options) : Engine::Load(source.model, source.options);
 }

@@ -44,6 +44,10 @@ Result<std::unique_ptr<Engine>> LoadEngine(const ModelSource& source);
 /// Loads the model, with a progress line on standard error when that takes a while. Ctrl-C ends it: kCancelled.
 Result<std::unique_ptr<Engine>> LoadModel(Program& program, const ModelSource& source);
 
+/// The same for conversations: thoughts are no part of later prompts, and what stands before thoughts of up to a thousand tokens need not be
+/// read again (EngineOptions::rewind_tokens). Without that where memory is too short for it.
+Result<std::unique_ptr<Engine>> LoadForChat(Program& program, ModelSource source);
+
 /// What LoadModel does around the loading itself, `load`, which is given the options to use.
 using Loading = std::function<Result<std::unique_ptr<Engine>>(const EngineOptions&)>;
 Result<std::unique_ptr<Engine>> WatchLoading(Program& program, EngineOptions options, const Loading& load);

@@ -109,7 +109,8 @@ Result<int> Run(Program& program, RunArguments& run) {
   }
   if (chat && !can_chat) return Fail(StatusCode::kInvalidArgument, "--chat: needs a terminal for input and output");
   if (run.view.pause.count() < 0) run.view.pause = IsEmbedded(run.source) ? kWatchable : std::chrono::milliseconds(0);
-  DG_TRY(const std::unique_ptr<Engine> engine, LoadModel(program, run.source));
+  DG_TRY(const std::unique_ptr<Engine> engine,
+         chat ? LoadForChat(program, run.source) : LoadModel(program, run.source));
   if (IsEmbedded(run.source) && (!run.system.empty() || run.thinking == Thinking::kOn)) program.Note(kOnlyPrompts);
   return chat ? Chatted(program, run, *engine, std::move(prompt)) : Answered(program, run, *engine, *prompt);
 }

@@ -63,7 +63,7 @@ Result<std::unique_ptr<Engine>> LoadForServing(Program& program, ServeArguments&
   const bool asked = serve.parallel > 0;
   for (serve.parallel = asked ? serve.parallel : kUsualParallel;; --serve.parallel) {
     serve.source.options.sessions = serve.parallel;
-    auto engine = LoadModel(program, serve.source);
+    auto engine = LoadForChat(program, serve.source);
     const bool too_large = !engine && engine.error().code == StatusCode::kResourceExhausted;
     if (asked || serve.parallel == 1 || !too_large) return engine;
   }

@@ -55,7 +55,7 @@ struct EngineOptions {
   int64_t prefill_chunk_tokens = 0;  ///< prompt rows in one pass; 0: 256
   int64_t sessions = 1;              ///< answers written at the same time, 1..256; memory is planned for as many
   /// A prompt that continues a session's text but leaves away the end of it, as the thoughts of an answer, is cheap if the end is no longer
-  /// than prefill_chunk_tokens and so many tokens; each costs memory in every sliding layer.
+  /// than prefill_chunk_tokens and so many tokens (0..1,048,576); each costs memory in every sliding layer, up to that of context_tokens.
   int64_t rewind_tokens = 0;
   CommitMode commit = CommitMode::kMerged;
   std::vector<AdapterFile> adapters = {};         ///< all act together; at most 64

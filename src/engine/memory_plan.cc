@@ -16,6 +16,7 @@ namespace {
 
 constexpr int64_t kDefaultContext = 8192;
 constexpr int64_t kDefaultChunk = 256;
+constexpr int64_t kMostRewind = 1 << 20;
 constexpr int64_t kProgramBytes =
     12 << 20;  // code, shared libraries, heap of a run without a model; measured, docs/DECISIONS.md
 constexpr int64_t kTokenizerEntryBytes = 160;  // tables of about this size an entry
@@ -58,8 +59,8 @@ Result<EngineOptions> FillOptions(EngineOptions options, const Config& config) {
   if (options.prefill_chunk_tokens < 1 || options.prefill_chunk_tokens > 65'536) {
     return Fail(StatusCode::kInvalidArgument, "prefill_chunk: out of range (1..65536)");
   }
-  if (options.rewind_tokens < 0 || options.rewind_tokens > config.max_positions) {
-    return Fail(StatusCode::kInvalidArgument, fmt::format("rewind: out of range (0..{})", config.max_positions));
+  if (options.rewind_tokens < 0 || options.rewind_tokens > kMostRewind) {
+    return Fail(StatusCode::kInvalidArgument, fmt::format("rewind: out of range (0..{})", kMostRewind));
   }
   if (options.sessions < 1 || options.sessions > kMostSessions)
     return Fail(StatusCode::kInvalidArgument, fmt::format("sessions: out of range (1..{})", kMostSessions));
