@@ -184,8 +184,7 @@ Result<void> RunSteps(Program& program, const TrainArguments& a, Run& run, int64
   // An older result goes first, so that the new one appears whole; the checkpoint has the same weights.
   std::error_code ignored;
   std::filesystem::remove_all(run.result(), ignored);
-  const SavedWeights which = a.options.optimizer.average > 0 ? SavedWeights::kAverage : SavedWeights::kCurrent;
-  return SaveTrained(run.write, run.trainer->optimizer(), which, run.result());
+  return SaveTrained(run.write, run.trainer->optimizer(), run.result());
 }
 
 /// The outputs for people. A run that goes on keeps what it had logged up to its checkpoint.

@@ -93,8 +93,9 @@ void AddTrainFlags(CLI::App& verb, TrainArguments& a) {
   verb.add_option("--clip", o.optimizer.clip, "largest norm of the gradients; 0: none")
       ->capture_default_str()
       ->type_name("X");
-  verb.add_option("--ema", o.optimizer.average,
-                  "average of the weights: share kept by a step, as 0.999; model/ then holds the average")
+  verb.add_option(
+          "--ema", o.optimizer.average,
+          "average of the weights: share kept by a step, as 0.999; what is saved and evaluated is then the average")
       ->capture_default_str()
       ->type_name("X");
   verb.add_option("--diffusion-weight", o.objective.diffusion_weight, "of the canvas loss")

@@ -1,4 +1,5 @@
-// training.safetensors: "m.NAME", "v.NAME", "average.NAME" in F32, and metadata of decimal numbers.
+// training.safetensors: "m.NAME", "v.NAME" and, when the folder's model is an average, "weight.NAME" in F32; metadata of decimal
+// numbers.
 #include "train/checkpoint.h"
 
 #include <fmt/format.h>
@@ -40,18 +41,16 @@ TensorToWrite PackedTensor(std::string name, const TensorSpec& spec, const Weigh
   return tensor;
 }
 
-const Weight& SavedValues(const Optimizer::Slot& slot, SavedWeights which) {
-  return which == SavedWeights::kAverage && slot.average.present() ? slot.average : slot.weight;
-}
+const Weight& SavedValues(const Optimizer::Slot& slot) { return slot.average.present() ? slot.average : slot.weight; }
 
 Result<void> WriteModelFiles(const ModelBase& base, const Config& config, const Optimizer& optimizer,
-                             const TrainKernels& kernels, SavedWeights which, const std::filesystem::path& folder) {
+                             const TrainKernels& kernels, const std::filesystem::path& folder) {
   std::vector<TensorToWrite> tensors;
   for (const TensorSpec& spec : ListTensors(config)) {
     const auto slot =
         std::ranges::find(optimizer.slots(), spec.name, [](const Optimizer::Slot& s) { return s.spec.name; });
     if (slot != optimizer.slots().end()) {
-      tensors.push_back(PackedTensor(spec.name, spec, SavedValues(*slot, which), kernels));
+      tensors.push_back(PackedTensor(spec.name, spec, SavedValues(*slot), kernels));
       continue;
     }
     DG_TRY(const TensorBytes stored, base.files.Tensor(spec.name));
@@ -62,11 +61,11 @@ Result<void> WriteModelFiles(const ModelBase& base, const Config& config, const 
 }
 
 /// Values of a trained matrix of an adapter: [count, out, in].
-Result<std::vector<float>> TrainedValues(const Optimizer& optimizer, const TrainKernels& kernels, SavedWeights which,
+Result<std::vector<float>> TrainedValues(const Optimizer& optimizer, const TrainKernels& kernels,
                                          const std::string& name) {
   const auto slot = std::ranges::find(optimizer.slots(), name, [](const Optimizer::Slot& s) { return s.spec.name; });
   if (slot == optimizer.slots().end()) return Fail(StatusCode::kInternal, name + ": is not trained");
-  const Weight& weight = SavedValues(*slot, which);
+  const Weight& weight = SavedValues(*slot);
   const auto width = static_cast<size_t>(weight.in);
   std::vector<float> values(slot->spec.Values());
   for (int64_t row = 0; row < weight.count * weight.out; ++row) {
@@ -77,10 +76,9 @@ Result<std::vector<float>> TrainedValues(const Optimizer& optimizer, const Train
 }
 
 /// The delta's columns of all those that stand side by side on its weight.
-Result<void> TakeDelta(const Optimizer& optimizer, const TrainKernels& kernels, SavedWeights which, int64_t column,
-                       AdapterDelta& delta) {
-  DG_TRY(const std::vector<float> down, TrainedValues(optimizer, kernels, which, delta.tensor + ".lora_A"));
-  DG_TRY(const std::vector<float> up, TrainedValues(optimizer, kernels, which, delta.tensor + ".lora_B"));
+Result<void> TakeDelta(const Optimizer& optimizer, const TrainKernels& kernels, int64_t column, AdapterDelta& delta) {
+  DG_TRY(const std::vector<float> down, TrainedValues(optimizer, kernels, delta.tensor + ".lora_A"));
+  DG_TRY(const std::vector<float> up, TrainedValues(optimizer, kernels, delta.tensor + ".lora_B"));
   const int64_t all = std::ssize(down) / (delta.count * delta.in);
   for (int64_t index = 0; index < delta.count; ++index) {
     std::copy_n(down.begin() + (index * all + column) * delta.in, delta.rank * delta.in,
@@ -147,18 +145,18 @@ Result<Weight> ReadPacked(const CheckpointFiles& files, const std::string& name,
 }  // namespace
 
 WriteTrained WriteModel(const ModelBase& base, const Config& config, const TrainKernels& kernels) {
-  return [&](const Optimizer& optimizer, SavedWeights which, const std::filesystem::path& folder) {
-    return WriteModelFiles(base, config, optimizer, kernels, which, folder);
+  return [&](const Optimizer& optimizer, const std::filesystem::path& folder) {
+    return WriteModelFiles(base, config, optimizer, kernels, folder);
   };
 }
 
 WriteTrained WriteTrainedAdapter(const Adapter& adapter, const Config& config, Weights& weights,
                                  const TrainKernels& kernels) {
-  return [&](const Optimizer& optimizer, SavedWeights which, const std::filesystem::path& folder) -> Result<void> {
+  return [&](const Optimizer& optimizer, const std::filesystem::path& folder) -> Result<void> {
     const AppliedAdapter applied{&adapter, 1};
     Adapter trained = adapter;
     for (const AttachedDelta& attached : FindDeltas({&applied, 1}, config, weights))
-      DG_CHECK_OK(TakeDelta(optimizer, kernels, which, attached.column, trained.deltas[attached.delta]));
+      DG_CHECK_OK(TakeDelta(optimizer, kernels, attached.column, trained.deltas[attached.delta]));
     return WriteAdapterFiles(trained, config, folder);
   };
 }
@@ -180,9 +178,8 @@ uint64_t FingerprintOf(const CheckpointFiles& files, const Config& config) {
   return hash;
 }
 
-Result<void> SaveTrained(const WriteTrained& write, const Optimizer& optimizer, SavedWeights which,
-                         const std::filesystem::path& folder) {
-  return SaveNewFolder(folder, [&](const std::filesystem::path& place) { return write(optimizer, which, place); });
+Result<void> SaveTrained(const WriteTrained& write, const Optimizer& optimizer, const std::filesystem::path& folder) {
+  return SaveNewFolder(folder, [&](const std::filesystem::path& place) { return write(optimizer, place); });
 }
 
 Result<std::filesystem::path> SaveCheckpoint(const WriteTrained& write, const Optimizer& optimizer,
@@ -201,10 +198,10 @@ Result<std::filesystem::path> SaveCheckpoint(const WriteTrained& write, const Op
       tensors.push_back(PackedTensor("m." + slot.spec.name, slot.spec, slot.m, kernels));
       tensors.push_back(PackedTensor("v." + slot.spec.name, slot.spec, slot.v, kernels));
       if (slot.average.present())
-        tensors.push_back(PackedTensor("average." + slot.spec.name, slot.spec, slot.average, kernels));
+        tensors.push_back(PackedTensor("weight." + slot.spec.name, slot.spec, slot.weight, kernels));
     }
     DG_CHECK_OK(WriteSafetensors(place / kStateFile, std::move(tensors), metadata));
-    return write(optimizer, SavedWeights::kCurrent, place);
+    return write(optimizer, place);
   };
   std::filesystem::path folder = run / fmt::format("{}{:06}", kStepPrefix, steps);
   DG_CHECK_OK(SaveNewFolder(folder, fill));

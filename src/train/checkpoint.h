@@ -30,12 +30,8 @@ struct ModelBase {
   ModelTexts texts;
 };
 
-/// Which values of trained weights a folder gets.
-enum class SavedWeights : uint8_t { kCurrent, kAverage };
-
-/// Writes what a run trains, with the optimiser's current values, into an empty folder.
-using WriteTrained =
-    std::function<Result<void>(const Optimizer& optimizer, SavedWeights which, const std::filesystem::path& folder)>;
+/// Writes what a run trains into an empty folder: the average of the weights where the optimiser keeps one, otherwise the weights.
+using WriteTrained = std::function<Result<void>(const Optimizer& optimizer, const std::filesystem::path& folder)>;
 
 /// A model folder: trained weights as F32, all other tensors and the texts as `base` has them. References must outlive the writer.
 WriteTrained WriteModel(const ModelBase& base, const Config& config, const TrainKernels& kernels);
@@ -46,11 +42,10 @@ WriteTrained WriteTrainedAdapter(const Adapter& adapter, const Config& config, W
                                  const TrainKernels& kernels);
 
 /// The folder appears whole or not at all. kIo (a full disk among them) leaves an older folder of this name untouched.
-Result<void> SaveTrained(const WriteTrained& write, const Optimizer& optimizer, SavedWeights which,
-                         const std::filesystem::path& folder);
+Result<void> SaveTrained(const WriteTrained& write, const Optimizer& optimizer, const std::filesystem::path& folder);
 
-/// Writes `run`/step-N with N = optimizer.steps_taken: what `write` writes, and training.safetensors with moments, average and
-/// identity. Then removes all but the newest `keep` such folders. Returns the folder.
+/// Writes `run`/step-N with N = optimizer.steps_taken: what `write` writes, and training.safetensors with moments, identity
+/// and, where `write` writes their average, the weights. Then removes all but the newest `keep` such folders. Returns the folder.
 Result<std::filesystem::path> SaveCheckpoint(const WriteTrained& write, const Optimizer& optimizer,
                                              const TrainKernels& kernels, const RunIdentity& identity,
                                              const std::filesystem::path& run, int keep);
@@ -61,7 +56,8 @@ std::optional<std::filesystem::path> NewestCheckpoint(const std::filesystem::pat
 /// Removes what killed runs left half written in `run`; the caller is the only one that writes there.
 void RemovePartialCheckpoints(const std::filesystem::path& run);
 
-/// Reads moments, average and number of steps of a checkpoint. The weights themselves are those of the model or adapter it is.
+/// Reads moments and number of steps of a checkpoint, and its weights where the model or adapter that it is has their average. The
+/// optimiser's weights must be those of that model or adapter.
 /// kInvalidArgument when the identity differs, naming what; kInvalidFile for a broken file, a value
 /// that is not finite, or a negative second moment.
 Result<void> LoadOptimizer(const std::filesystem::path& checkpoint, const RunIdentity& identity, Kernels& kernels,

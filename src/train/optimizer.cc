@@ -46,14 +46,23 @@ int64_t Optimizer::values() const {
 Result<void> Optimizer::Restore(int64_t steps_taken,
                                 const std::function<Result<Weight>(const std::string& what, const Slot& slot)>& read) {
   std::vector<Slot> restored = slots_;
-  for (Slot& slot : restored) {
-    DG_TRY(slot.m, read("m", slot));
-    DG_TRY(slot.v, read("v", slot));
-    if (slot.average.present()) {
-      DG_TRY(slot.average, read("average", slot));
+  std::vector<Weight> weights(slots_.size());
+  for (size_t i = 0; i < restored.size(); ++i) {
+    DG_TRY(restored[i].m, read("m", restored[i]));
+    DG_TRY(restored[i].v, read("v", restored[i]));
+    if (restored[i].average.present()) {
+      DG_TRY(weights[i], read("weight", restored[i]));
     }
   }
   slots_ = std::move(restored);
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    if (!weights[i].present()) continue;
+    const Weight& weight = slots_[i].weight;
+    kernels_.Clear(slots_[i].average);
+    kernels_.Average(weight, 1.0f, slots_[i].average);  // on zeros: a copy
+    kernels_.Clear(weight);
+    kernels_.Average(weights[i], 1.0f, weight);
+  }
   steps_taken_ = steps_taken;
   return {};
 }

@@ -53,8 +53,8 @@ class Optimizer {
   }
 
   int64_t steps_taken() const { return steps_taken_; }
-  /// Takes moments and averages from a checkpoint: read(what, slot) gives "m", "v" or "average" of a slot. Nothing changes unless all
-  /// can be read.
+  /// Takes moments from a checkpoint: read(what, slot) gives "m" or "v" of a slot and, where averages are kept, "weight"; the weights as
+  /// they are become the averages then. Nothing changes unless all can be read.
   Result<void> Restore(int64_t steps_taken,
                        const std::function<Result<Weight>(const std::string& what, const Slot& slot)>& read);
 

@@ -2,6 +2,8 @@
 // noise, canvases and self-conditioning; and what a trainer promises whatever the numbers: going on from a checkpoint and other numbers of threads change no bit.
 #include <fmt/format.h>
 
+#include <cmath>
+#include <cstring>
 #include <filesystem>
 
 #include "kernels/cpu/cpu_train_kernels.h"
@@ -72,7 +74,7 @@ struct Training {
   std::unique_ptr<Trainer> trainer;
 
   explicit Training(TestBackend backend, int threads = 2, Trains trains = Trains::kWeights,
-                    const std::string& from = "")
+                    const std::string& from = "", float average = 0)
       : loaded(TestModel::Load(trains == Trains::kWeights && !from.empty() ? from : Alternating(), backend, threads)),
         kernels(backend == TestBackend::kCpu ? MakeCpuTrainKernels(*loaded.kernels) : MakeRefTrainKernels({})) {
     auto noise =
@@ -85,7 +87,9 @@ struct Training {
       if (!AttachAdapters({&applied, 1}, model.config, model.weights, *loaded.kernels)) std::abort();
       list = TrainAdapters(model.config, model.weights);
     }
-    trainer = *Trainer::Create(model, *kernels, examples, CurveOptions(loaded.config()), list, std::move(noise));
+    TrainOptions options = CurveOptions(loaded.config());
+    options.optimizer.average = average;
+    trainer = *Trainer::Create(model, *kernels, examples, options, list, std::move(noise));
   }
 };
 
@@ -171,6 +175,56 @@ TEST(TrainerTest, GoingOnFromACheckpointChangesNoBit) {
     EXPECT_FALSE(LoadOptimizer(checkpoint, other, *second.loaded.kernels, second.trainer->optimizer()));
     EXPECT_EQ(second.trainer->steps_taken(), 10);
   }
+  std::filesystem::remove_all(folder);
+}
+
+TEST(TrainerTest, ARunThatAveragesSavesTheAverageAndGoesOnFromTheWeights) {
+  constexpr float kKept = 0.75f;
+  const std::filesystem::path folder =
+      std::filesystem::path(testing::TempDir()) / fmt::format("dgemma-average-{}", getpid());
+  const CheckpointFiles files = *OpenCheckpoint(Alternating());
+  const ModelBase base{files, *ReadTexts(files)};
+  const std::string name = "model.decoder.layers.0.self_attn.q_proj.weight";
+  const auto values = [&](const CheckpointFiles& of) {
+    const TensorBytes stored = *of.Tensor(name);
+    std::vector<float> read(stored.bytes.size() / sizeof(float));
+    std::memcpy(read.data(), stored.bytes.data(), stored.bytes.size());
+    return read;
+  };
+  Training whole(TestBackend::kCpu, 2, Trains::kWeights, "", kKept);
+  const Weight& q = whole.loaded.model->weights.layers[0].qkv.q;
+  std::vector<float> first_average = values(files);
+  std::vector<double> average(first_average.begin(), first_average.end());
+  for (int step = 0; step < 4; ++step) {
+    TakeSteps(*whole.trainer, 1);
+    std::vector<float> row(static_cast<size_t>(q.in));
+    for (int64_t out = 0; out < q.out; ++out) {
+      whole.kernels->Unpack(q, 0, out, row);
+      for (size_t in = 0; in < row.size(); ++in) {
+        double& value = average[static_cast<size_t>(out) * row.size() + in];
+        value += (1 - static_cast<double>(kKept)) * (static_cast<double>(row[in]) - value);
+      }
+    }
+  }
+  const WriteTrained write = WriteModel(base, whole.loaded.config(), *whole.kernels);
+  ASSERT_TRUE(SaveCheckpoint(write, whole.trainer->optimizer(), *whole.kernels, {}, folder, 2));
+  const std::filesystem::path checkpoint = *NewestCheckpoint(folder);
+  const std::vector<float> saved = values(*OpenCheckpoint(checkpoint.string()));
+  ASSERT_EQ(saved.size(), average.size());
+  for (size_t i = 0; i < saved.size(); ++i) {
+    // Four updates, each rounded three times.
+    EXPECT_NEAR(static_cast<double>(saved[i]), average[i], 12 * 6e-8 * (std::abs(average[i]) + 1e-3));
+  }
+  Training second(TestBackend::kCpu, 2, Trains::kWeights, checkpoint.string(), kKept);
+  const auto loaded = LoadOptimizer(checkpoint, {}, *second.loaded.kernels, second.trainer->optimizer());
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  const std::vector<StepReport> expected = TakeSteps(*whole.trainer, 6);
+  ExpectSameBits(TakeSteps(*second.trainer, 6), expected);
+  ASSERT_TRUE(SaveTrained(write, whole.trainer->optimizer(), folder / "whole"));
+  ASSERT_TRUE(SaveTrained(WriteModel(base, second.loaded.config(), *second.kernels), second.trainer->optimizer(),
+                          folder / "second"));
+  EXPECT_EQ(values(*OpenCheckpoint((folder / "whole").string())),
+            values(*OpenCheckpoint((folder / "second").string())));
   std::filesystem::remove_all(folder);
 }
 
