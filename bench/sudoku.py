@@ -95,11 +95,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--ema", type=float, default=0.998, help="share of the averaged weights that a step keeps")
     parser.add_argument("--rank", type=int, default=32, help="of the adapter, which has all linear layers")
     parser.add_argument("--questions", type=int, default=200, help="held-out puzzles that every checkpoint answers")
     parser.add_argument("--every", type=int, default=500, help="training steps between checkpoints")
     parser.add_argument("--only", choices=["full", "adapter"])
     a = parser.parse_args()
+    a.dgemma = a.dgemma.resolve()
     a.out.mkdir(parents=True, exist_ok=True)
     task, train, heldout = TASKS[a.size], a.out / "train.jsonl", a.out / "heldout.jsonl"
     for path, split, count in ((train, "train", a.puzzles), (heldout, "heldout", a.questions)):
@@ -123,7 +125,8 @@ def main() -> None:
         if a.only in (None, name):
             run(
                 a.dgemma, "train", base, "--data", train, "--out", folder, "--steps", a.steps, "--batch", a.batch,
-                "--fill", "canvas", "--next-token", "answers", "--warmup", 100, "--schedule", "linear", "--save-every", a.every,
+                "--fill", "canvas", "--next-token", "answers", "--warmup", 100, "--schedule", "linear", "--end-rate", 0.02,
+                "--ema", a.ema, "--save-every", a.every, "--keep", 1,
                 "--log-every", 50, "--eval", heldout, "--eval-count", a.questions, "--resume", *extra,
             )
         if folder.exists():

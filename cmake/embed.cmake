@@ -1,5 +1,5 @@
-# dgemma_embed(TARGET NAME Starter FILES a.json b.safetensors): puts files into a target byte for byte. The target's
-# sources may then include "embedded/starter.h" and call dgemma::StarterFiles(): names (without folders) and bytes.
+# dgemma_embed(TARGET NAME Model FILES a.json b.safetensors): puts files into a target byte for byte. The target's
+# sources may then include "embedded/model.h" and call dgemma::ModelFiles(): names (without folders) and bytes.
 # An assembler's .incbin carries the bytes: size costs no compile time, and a changed file is assembled again.
 
 function(dgemma_embed target)

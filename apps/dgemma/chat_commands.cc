@@ -110,7 +110,6 @@ Done SetThinking(Chat& chat, Thinking thinking) {
   const bool on = thinking == Thinking::kOn;
   chat.start().thinking = thinking;
   chat.Say(on ? "thinking is on" : "thinking is off");
-  if (on && chat.start().turns_seen == TurnsSeen::kNone) chat.SayWrapped(kOnlyPrompts);
   return {};
 }
 

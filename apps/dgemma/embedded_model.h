@@ -1,4 +1,4 @@
-// The small model that is part of the program (models/starter), loaded from memory without touching a disk.
+// The small model that is part of the program (models/tasks), loaded from memory without touching a disk.
 // Its bytes are put in by cmake/embed.cmake.
 #pragma once
 
@@ -17,14 +17,13 @@ std::vector<MemoryFile> EmbeddedModelFiles();
 /// One of them by name ("tokenizer.json"), or empty.
 std::string_view EmbeddedText(std::string_view file_name);
 
-/// A prompt that the embedded model answers right, one for each kind of task it knows well; models/starter/README.md
+/// A prompt that the embedded model answers right, one for each kind of task it knows well; models/tasks/README.md
 /// has the answers.
 std::span<const std::string_view> EmbeddedPrompts();
 
 /// What is said when it is given more than a prompt.
 constexpr std::string_view kOnlyPrompts =
-    "the embedded model was trained on single prompts only: with a system text or thinking its answers are empty or "
-    "wrong";
+    "the embedded model was trained on single prompts only: with a system text its answers are wrong or empty";
 
 /// Loads it. Its facts say the name "embedded".
 Result<std::unique_ptr<Engine>> LoadEmbedded(const EngineOptions& options);

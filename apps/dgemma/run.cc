@@ -111,7 +111,7 @@ Result<int> Run(Program& program, RunArguments& run) {
   if (run.view.pause.count() < 0) run.view.pause = IsEmbedded(run.source) ? kWatchable : std::chrono::milliseconds(0);
   DG_TRY(const std::unique_ptr<Engine> engine,
          chat ? LoadForChat(program, run.source) : LoadModel(program, run.source));
-  if (IsEmbedded(run.source) && (!run.system.empty() || run.thinking == Thinking::kOn)) program.Note(kOnlyPrompts);
+  if (IsEmbedded(run.source) && !run.system.empty()) program.Note(kOnlyPrompts);
   return chat ? Chatted(program, run, *engine, std::move(prompt)) : Answered(program, run, *engine, *prompt);
 }
 

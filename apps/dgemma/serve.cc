@@ -83,7 +83,7 @@ ServiceOptions OptionsOf(const ServeArguments& serve, const Engine& engine) {
   ServiceOptions options;
   options.limits = serve.http.limits;
   options.served.defaults = DefaultsOf(engine, serve.source);
-  options.served.single_prompts = options.served.no_thinking = IsEmbedded(serve.source);
+  options.served.single_prompts = IsEmbedded(serve.source);
   if (IsEmbedded(serve.source)) {
     for (const std::string_view prompt : EmbeddedPrompts()) options.served.examples.emplace_back(prompt);
   }

@@ -22,7 +22,6 @@ Result<std::string> LlamaApplyTemplate(const boost::json::object& body, const En
 struct ServedFacts {
   GenerateOptions defaults;
   bool single_prompts = false;  ///< the model knows single prompts only
-  bool no_thinking = false;
   std::vector<std::string> examples;
 };
 std::string LlamaProps(const ModelFacts& facts, const ServedFacts& served, int64_t slots);

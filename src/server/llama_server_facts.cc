@@ -67,7 +67,7 @@ Result<std::string> LlamaApplyTemplate(const json::object& object, const Engine&
 std::string LlamaProps(const ModelFacts& facts, const ServedFacts& served, int64_t slots) {
   json::object diffusion{{"canvas_tokens", facts.canvas_tokens},
                          {"defaults", Knobs(served.defaults)},
-                         {"thinking", !served.no_thinking},
+                         {"thinking", true},
                          {"single_prompts", served.single_prompts},
                          {"examples", json::value_from(served.examples)}};
   return JsonLine(json::object{

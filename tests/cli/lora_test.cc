@@ -6,7 +6,7 @@
 #include <fstream>
 
 #include "child.h"
-#include "starter_adapter.h"
+#include "zero_adapter.h"
 
 namespace dgemma {
 namespace {
@@ -132,7 +132,7 @@ TEST(Lora, VerbsApplyAdapters) {
 
 TEST(Lora, VerboseNamesTheAdapter) {
   const TemporaryFolder folder;
-  WriteStarterAdapter(folder / "zeros");
+  WriteZeroAdapter("embedded", folder / "zeros");
   const Ran ran = RunProgram({"run", "-v", "--lora", (folder / "zeros") + ":0.5", "upper cat"});
   EXPECT_EQ(ran.code, 0) << ran.err;
   EXPECT_EQ(ran.out, "CAT\n") << "an adapter of zeros changes nothing";

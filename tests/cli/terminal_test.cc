@@ -106,7 +106,6 @@ TEST_F(OnTerminal, ChatAnswersAndObeys) {
   EXPECT_TRUE(prompt());
   type("/think");
   EXPECT_TRUE(child.Writes("thinking is on"));
-  EXPECT_TRUE(child.Writes("single prompts only"));
   EXPECT_TRUE(prompt());
   type("/nothink");
   EXPECT_TRUE(child.Writes("thinking is off"));
@@ -138,6 +137,9 @@ TEST_F(OnTerminal, ChatAnswersAndObeys) {
   EXPECT_TRUE(child.Writes("... "));
   type("dog\"\"\"");
   EXPECT_TRUE(child.Writes("tok/s"));
+  EXPECT_TRUE(prompt());
+  type("/system be brief");
+  EXPECT_TRUE(child.Writes("single prompts only"));
   EXPECT_TRUE(prompt());
   type("/bye");
   EXPECT_EQ(child.Wait(), 0);

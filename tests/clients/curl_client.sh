@@ -38,7 +38,7 @@ expect llama "$(post /completion '{"prompt":"<bos><|turn>user\nupper cat<turn|>\
 expect tokenize "$(post /tokenize '{"content":"upper cat"}')" '^\{"tokens":\[[0-9,]+\]\}$'
 expect detokenize "$(post /detokenize "$(post /tokenize '{"content":"upper cat"}')")" '"content":"upper cat"'
 expect template "$(post /apply-template "{$user}")" '<\|turn>user\\nupper cat<turn\|>'
-expect props "$(get /props)" '"canvas_tokens":48'
+expect props "$(get /props)" '"canvas_tokens":64'
 expect slots "$(get /slots)" '"is_processing":(true|false)'
 expect models "$(get /v1/models)" '"object":"list","data":\[\{"id":"embedded"'
 expect model "$(get /v1/models/embedded)" '"id":"embedded"'

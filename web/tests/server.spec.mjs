@@ -47,8 +47,8 @@ test('the embedded model answers, with steps, figures and another branch', async
   await chat.settled();
   const slider = page.getByRole('slider');
   await slider.press('Home');
-  await expect(page.locator('.replay .map .cell')).toHaveCount(48);
-  await expect(slider).toHaveAttribute('aria-valuetext', /^canvas 1, step 1 of \d+, \d+ of 48 accepted$/);
+  await expect(page.locator('.replay .map .cell')).toHaveCount(64);
+  await expect(slider).toHaveAttribute('aria-valuetext', /^canvas 1, step 1 of \d+, \d+ of 64 accepted$/);
   await slider.press('End');
   const shown = await page.locator('.replay .tokens .tok').allTextContents();
   expect(shown.join('')).toBe('{"name":"ada","age":36,"city":"rome"}');

@@ -1,4 +1,4 @@
-// An adapter of zeros for the embedded model: in every form that the program reads, and changing no answer.
+// An adapter of zeros for a model: in every form that the program reads, and changing no answer.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -14,8 +14,8 @@
 namespace dgemma {
 
 /// Writes `folder` as a PEFT adapter.
-inline void WriteStarterAdapter(const std::string& folder) {
-  const Config config = *ReadConfig(*OpenModelFiles("embedded"));
+inline void WriteZeroAdapter(const std::string& model, const std::string& folder) {
+  const Config config = *ReadConfig(*OpenModelFiles(model));
   AdapterDelta delta;
   delta.tensor = "model.decoder.layers.0.self_attn.q_proj.weight";
   delta.rank = 1;
@@ -27,8 +27,8 @@ inline void WriteStarterAdapter(const std::string& folder) {
 }
 
 /// The same as a GGUF file.
-inline void WriteStarterGgufAdapter(const std::string& path) {
-  const Config config = *ReadConfig(*OpenModelFiles("embedded"));
+inline void WriteZeroGgufAdapter(const std::string& model, const std::string& path) {
+  const Config config = *ReadConfig(*OpenModelFiles(model));
   GgufMetadata metadata;
   metadata.Put("general.type", "adapter");
   metadata.Put("general.architecture", "diffusion-gemma");
