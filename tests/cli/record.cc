@@ -31,7 +31,7 @@ const std::vector<std::vector<std::string>> kCommands = {
     {"run", "--slow", "500", "json name=ada age=36 city=rome"},
     {"run", "--slow", "400", "count 5 to 11"},
     {"run", "--slow", "500", "reverse planet"},
-    {"sudoku", "--slow", "700", "--seed", "4"},
+    {"sudoku", "--size", "6", "--slow", "700", "--seed", "3"},
 };
 
 std::string CommandLine(const std::vector<std::string>& arguments) {
