@@ -76,11 +76,12 @@ def chart(path: pathlib.Path, title: str, unit: str, top: float, series: dict[st
         x = most * part / 4
         out.append(f'<text x="{at_x(x):.1f}" y="{height - bottom + 18}" text-anchor="middle">{x:,.0f}</text>')
     out.append(f'<text x="{(left + width) / 2:.0f}" y="{height - 8}" text-anchor="middle">training steps</text>')
+    highest = max(series, key=lambda name: series[name][-1][1])
     for name, points in series.items():
         line = " ".join(f"{at_x(x):.1f},{at_y(y):.1f}" for x, y in points)
         out.append(f'<polyline fill="none" stroke="{COLOURS[name]}" stroke-width="2" points="{line}"/>')
         x, y = points[-1]
-        out.append(f'<text x="{at_x(x) - 4:.1f}" y="{at_y(y) - 8:.1f}" text-anchor="end" style="fill:{COLOURS[name]}">{name}</text>')
+        out.append(f'<text x="{at_x(x) - 4:.1f}" y="{at_y(y) + (-8 if name == highest else 18):.1f}" text-anchor="end" style="fill:{COLOURS[name]}">{name}</text>')
     out.append("</svg>")
     path.write_text("\n".join(out) + "\n")
 

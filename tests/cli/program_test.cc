@@ -183,9 +183,8 @@ TEST(Program, MistakesPointTheWay) {
 TEST(Program, EmptyAnswersAreSaid) {
   EXPECT_NE(RunProgram({"run", "--system", "be brief", "upper cat"}).err.find("trained on single prompts only"),
             std::string::npos);
-  for (const auto& arguments :
-       std::vector<std::vector<std::string>>{{"run", kStarter, "--system", "be brief", "upper cat"},
-                                             {"run", kStarter, "--think", "upper cat"}}) {
+  for (const auto& arguments : std::vector<std::vector<std::string>>{
+           {"run", kStarter, "--system", "be brief", "upper cat"}, {"run", kStarter, "--think", "upper cat"}}) {
     const Ran ran = RunProgram(arguments);
     EXPECT_EQ(ran.code, 0);
     EXPECT_EQ(ran.out, "\n");
