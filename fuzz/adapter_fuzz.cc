@@ -7,20 +7,11 @@
 
 #include "expect.h"
 #include "model/adapter_files.h"
+#include "tiny_config.h"
 
 using dgemma::Expect;
 
 namespace {
-
-// Width 4 is twice the experts' width 2, so that sizes alone do not always say which way round an expert's matrices
-// lie.
-constexpr const char* kConfig = R"({"model_type": "diffusion_gemma", "canvas_length": 2, "text_config": {
-  "model_type": "diffusion_gemma_text", "vocab_size": 8, "hidden_size": 4, "intermediate_size": 6,
-  "num_hidden_layers": 2, "layer_types": ["sliding_attention", "full_attention"], "num_attention_heads": 2,
-  "num_key_value_heads": 1, "head_dim": 2, "global_head_dim": 4, "num_global_key_value_heads": 1, "num_experts": 2,
-  "top_k_experts": 1, "moe_intermediate_size": 2, "sliding_window": 4, "max_position_embeddings": 16,
-  "rope_parameters": {"full_attention": {"rope_type": "proportional", "partial_rotary_factor": 0.5, "rope_theta": 1e4},
-                      "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}}}})";
 
 void ExpectOneLine(const std::string& message) {
   Expect(!message.empty() && message.size() < 2000, "a short message");
@@ -41,7 +32,7 @@ dgemma::Result<dgemma::OpenedAdapter> Open(std::span<const std::byte> input) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
-  static const auto parsed = dgemma::ParseConfig(kConfig);
+  static const auto parsed = dgemma::ParseConfig(dgemma::kTinyConfig);
   Expect(parsed.has_value(), "the model's configuration is good");
   const dgemma::Config& config = *parsed;
   const auto opened = Open(std::as_bytes(std::span(bytes, size)));

@@ -16,6 +16,7 @@
 #include "engine/backend.h"
 #include "model/synthesize.h"
 #include "numbers.h"
+#include "settings.h"
 #include "verbs.h"
 
 namespace dgemma {
@@ -28,6 +29,7 @@ struct BenchArguments {
   std::vector<std::string> compared;
   int64_t prompt_tokens = 128;
   MeasureOptions measure;
+  Settings settings;  // only --skip
   Form form = Form::kTable;
   bool ops = false;
   std::string shape, format;
@@ -45,12 +47,14 @@ Result<std::vector<BenchReport>> Reports(Program& program, const std::vector<std
     ModelSource source = arguments.source;
     source.model = side;
     DG_TRY(std::unique_ptr<PassBench> model, PassBench::Load(program, source, arguments.prompt_tokens));
+    if (arguments.settings.skip && arguments.settings.skip->settled_steps > 0) DG_CHECK_OK(model->AddSkipping());
     models.push_back(std::move(model));
   }
   std::vector<BenchReport> measured, reports;
   if (!models.empty()) {
     MeasureOptions options = arguments.measure;
     options.threads = ThreadsFor(arguments.source.options.threads);
+    options.skip = arguments.settings.skip.value_or(SkipOptions());
     DG_TRY(measured, Measure(program, models, options));
   }
   for (auto next = measured.begin(); const std::string& side : sides) {
@@ -81,6 +85,8 @@ Result<void> RunPasses(Program& program, const BenchArguments& arguments) {
 }
 
 Result<void> RunOps(Program& program, BenchArguments& arguments) {
+  if (arguments.settings.skip)
+    return Fail(StatusCode::kInvalidArgument, "--skip: not with --ops, which times no passes");
   if (!arguments.source.options.adapters.empty())
     return Fail(StatusCode::kInvalidArgument, "--lora: not with --ops, whose weights are random");
   OpsToTime& ops = arguments.operations;
@@ -150,10 +156,12 @@ void AddBench(CLI::App& app, Program& program) {
       "bench", "Measures this machine and times each pass of a model: prompts, steps, commits, single tokens.");
   verb->footer(
       "Examples:\n  dgemma bench\n  dgemma bench DIR -t 8 --json > before.json\n  dgemma bench --compare before.json "
-      "after.json\n  dgemma bench DIR --compare OTHER-DIR\n  dgemma bench DIR --ops --only experts\n"
+      "after.json\n  dgemma bench --skip\n  dgemma bench DIR --compare OTHER-DIR\n  dgemma bench DIR --ops --only "
+      "experts\n"
       "\n"
       "Every pass is run for about two seconds, three times at least unless it takes seconds; steps are forced (no "
-      "early stop).");
+      "early stop). With --skip also steps that leave out a quarter, a half and three quarters of a canvas's rows, and "
+      "what a canvas would take if so many were settled.");
   auto arguments = std::make_shared<BenchArguments>();
   verb->add_option("model", arguments->source.model, "a model folder or a GGUF file; without it the embedded model")
       ->check(NotEmpty)
@@ -182,6 +190,7 @@ void AddBench(CLI::App& app, Program& program) {
   verb->add_flag_callback(
           "--markdown", [arguments] { arguments->form = Form::kMarkdown; }, "tables in markdown")
       ->excludes(json);
+  AddSetting(*verb, arguments->settings, "skip");
   AddOpsFlags(*verb, arguments);
   AddLoadFlags(*verb, arguments->source, ModelFlag::kNo);
   AddCommonFlags(*verb, program);

@@ -17,36 +17,58 @@ namespace {
 
 constexpr uint64_t kMostBytes = 1 << 20;
 constexpr IntRange kCount{0, int64_t{1} << 60};
+constexpr IntRange kSteps{1, 4096};  // as SkipOptions
+constexpr IntRange kRows{0, 1 << 20};
 constexpr RealRange kAmount{0, 1e24};
 constexpr RealRange kPositive{1e-12, 1e24};
 
 boost::json::object PassJson(const PassFigures& pass, const MachineRates& machine) {
   const PassCost& cost = pass.cost;
   const double seconds = pass.least_ms / 1e3;
-  return {{"name", pass.name},
-          {"tokens", pass.tokens},
-          {"least_ms", pass.least_ms},
-          {"median_ms", pass.median_ms},
-          {"repeats", pass.repeats},
-          {"bytes", cost.Bytes()},
-          {"weight_bytes", cost.weight_bytes},
-          {"expert_bytes", cost.expert_bytes},
-          {"vocabulary_bytes", cost.vocabulary_bytes},
-          {"cache_bytes", cost.cache_bytes},
-          {"int8_operations", cost.operations.integers},
-          {"float32_operations", cost.operations.floats},
-          {"bfloat16_operations", cost.operations.bf16},
-          {"dense_soft_embedding_operations", cost.soft.floats},
-          {"bound_ms", 1e3 * LeastSeconds(cost, machine)},
-          {"share_of_reads", cost.Bytes() / seconds / machine.bytes},
-          {"share_of_peak", SecondsAtPeak(cost.operations, machine) / seconds},
-          {"share_of_bound", LeastSeconds(cost, machine) / seconds}};
+  boost::json::object object{{"name", pass.name},
+                             {"tokens", pass.tokens},
+                             {"least_ms", pass.least_ms},
+                             {"median_ms", pass.median_ms},
+                             {"repeats", pass.repeats},
+                             {"bytes", cost.Bytes()},
+                             {"weight_bytes", cost.weight_bytes},
+                             {"expert_bytes", cost.expert_bytes},
+                             {"vocabulary_bytes", cost.vocabulary_bytes},
+                             {"cache_bytes", cost.cache_bytes},
+                             {"int8_operations", cost.operations.integers},
+                             {"float32_operations", cost.operations.floats},
+                             {"bfloat16_operations", cost.operations.bf16},
+                             {"dense_soft_embedding_operations", cost.soft.floats},
+                             {"bound_ms", 1e3 * LeastSeconds(cost, machine)},
+                             {"share_of_reads", cost.Bytes() / seconds / machine.bytes},
+                             {"share_of_peak", SecondsAtPeak(cost.operations, machine) / seconds},
+                             {"share_of_bound", LeastSeconds(cost, machine) / seconds}};
+  if (pass.rows > 0) object["canvas_rows"] = pass.rows;
+  return object;
+}
+
+boost::json::object SkipJson(const BenchReport& report) {
+  boost::json::array paces;
+  for (const SkipPace& pace : SkipPacesOf(report)) {
+    paces.push_back(boost::json::object{{"assumed_share_of_rows_left_out", pace.left_out},
+                                        {"ms_a_pass", pace.pass_ms},
+                                        {"steps", pace.steps},
+                                        {"full_passes", pace.full_passes},
+                                        {"share_of_rows_computed", pace.computed},
+                                        {"tokens_per_second", pace.tokens_per_second},
+                                        {"exact_tokens_per_second", pace.exact}});
+  }
+  return {{"settled_steps", report.skip.settled_steps},
+          {"refresh_every", report.skip.refresh_every},
+          {"full_passes", report.skip.full_passes},
+          {"canvases", std::move(paces)}};
 }
 
 PassFigures ReadPass(JsonFields fields) {
   PassFigures pass;
   pass.name = fields.Text("name", "");
   pass.tokens = fields.Int("tokens", kCount, {});
+  pass.rows = fields.Int("canvas_rows", kRows, 0);
   pass.least_ms = fields.Real("least_ms", kPositive, {});
   pass.median_ms = fields.Real("median_ms", kPositive, {});
   pass.repeats = fields.Int("repeats", kCount, {});
@@ -71,7 +93,7 @@ Result<BenchReport> ParseReport(const std::string& text) {
   report.dtype = fields.Text("dtype", "");
   report.backend = fields.Text("backend", "");
   report.parameters = fields.Int("parameters", kCount, {});
-  report.canvas_tokens = fields.Int("canvas_tokens", kCount, {});
+  report.canvas_tokens = fields.Int("canvas_tokens", kRows, {});
   report.prompt_tokens = fields.Int("prompt_tokens", kCount, {});
   report.load_ms = fields.Real("load_ms", kAmount, {});
   report.plan_bytes = fields.Int("plan_bytes", kCount, {});
@@ -83,6 +105,12 @@ Result<BenchReport> ParseReport(const std::string& text) {
                     machine.Real("int8_operations_per_second", kPositive, {}),
                     machine.Real("float32_operations_per_second", kPositive, {}),
                     machine.Real("bfloat16_operations_per_second", kPositive, {})};
+  JsonFields skip = fields.Section("skipping");
+  if (fields.Has("skipping")) {
+    report.skip = {static_cast<int32_t>(skip.Int("settled_steps", kSteps, {})),
+                   static_cast<int32_t>(skip.Int("refresh_every", kSteps, {})),
+                   static_cast<int32_t>(skip.Int("full_passes", kSteps, {}))};
+  }
   const boost::json::value* passes = value.as_object().if_contains("passes");
   if (passes == nullptr || !passes->is_array()) fields.Refuse("passes", "must be a list");
   if (failure) return std::unexpected(*failure);
@@ -121,6 +149,7 @@ std::string ReportJson(const BenchReport& report) {
                              {"passes", std::move(passes)},
                              {"canvases", std::move(paces)},
                              {"plan_bytes", report.plan_bytes}};
+  if (report.skip.settled_steps > 0) object["skipping"] = SkipJson(report);
   if (report.peak_bytes > 0) object["peak_rss_bytes"] = report.peak_bytes;
   return JsonText(object) + "\n";
 }

@@ -81,8 +81,8 @@ Result<std::vector<BenchReport>> Measure(Program& program, std::vector<std::uniq
       if (index >= passes[m].size()) continue;
       const PassToTime& pass = passes[m][index];
       const int64_t tokens = pass.kind == PassKind::kToken ? 1 : pass.tokens;
-      reports[m].passes.push_back(
-          {Name(pass), tokens, std::ranges::min(ms[m]), Median(ms[m]), std::ssize(ms[m]), models[m]->Cost(pass)});
+      reports[m].passes.push_back({Name(pass), tokens, pass.rows, std::ranges::min(ms[m]), Median(ms[m]),
+                                   std::ssize(ms[m]), models[m]->Cost(pass)});
     }
   }
   const int64_t peak_bytes = models.size() == 1 ? PeakBytes() : 0;
@@ -99,7 +99,9 @@ Result<std::vector<BenchReport>> Measure(Program& program, std::vector<std::uniq
     report.prompt_tokens = models[m]->prompt_tokens();
     report.machine = machine;
     report.load_ms = models[m]->load_ms();
-    report.plan_bytes = models[m]->engine().plan().Total();
+    report.skip = options.skip;
+    const MemoryPlan plan = models[m]->engine().plan();
+    report.plan_bytes = plan.Total() + (options.skip.settled_steps > 0 ? plan.skip_per_session : 0);
     report.peak_bytes = peak_bytes;
   }
   return reports;

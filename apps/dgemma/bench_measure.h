@@ -14,6 +14,7 @@ struct MeasureOptions {
   std::vector<int64_t> prefill;  ///< prompt lengths; empty: 128 and 512, as far as the context goes
   int repeats = 0;               ///< of every pass; 0: three at least, for two seconds, but no more after five
   int threads = 1;               ///< with which the machine is measured
+  SkipOptions skip;              ///< whose figures are wanted; off: none
 };
 
 /// Times every pass of the models in turns, so that a slow minute of the machine hits all of them. The machine is

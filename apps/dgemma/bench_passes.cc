@@ -30,6 +30,20 @@ std::vector<int32_t> Words(const Engine& engine, int64_t tokens) {
   return ids;
 }
 
+/// What the head found, changed so that of the canvas's C rows `unsettled`, spread evenly, are never settled and the
+/// others at once: random weights are sure of nothing, and rows of a trained model's canvas settle when they like.
+std::vector<HeadRow> Settled(std::span<const HeadRow> found, const Canvas& canvas, int64_t unsettled) {
+  const float bound = SkipRule{}.entropy;
+  const int64_t all = std::ssize(canvas.tokens());
+  std::vector<HeadRow> rows(found.begin(), found.end());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const int64_t place = canvas.pass_rows().empty() ? static_cast<int64_t>(i) : canvas.pass_rows()[i];
+    const bool stays = (place + 1) * unsettled / all > place * unsettled / all;
+    rows[i].entropy = stays ? std::max(rows[i].entropy, bound) : 0;
+  }
+  return rows;
+}
+
 }  // namespace
 
 std::string Name(const PassToTime& pass) {
@@ -38,6 +52,8 @@ std::string Name(const PassToTime& pass) {
       return fmt::format("prefill {}", pass.tokens);
     case PassKind::kDenoise:
       return "denoise";
+    case PassKind::kSkip:
+      return fmt::format("denoise {} rows", pass.rows);
     case PassKind::kCommit:
       return "commit";
     case PassKind::kCommitAndDenoise:
@@ -83,12 +99,22 @@ Result<std::unique_ptr<PassBench>> PassBench::Load(Program& program, const Model
   return bench;
 }
 
+Result<void> PassBench::AddSkipping() {
+  if (config().causal_only) return Fail(StatusCode::kInvalidArgument, "--skip: this model has no canvases");
+  DG_TRY(store_, CanvasStore::Create(config(), model().kernels));
+  return {};
+}
+
 std::vector<PassToTime> PassBench::Passes(const std::vector<int64_t>& prefill) const {
   std::vector<PassToTime> passes;
   for (const int64_t tokens : prefill) passes.push_back({PassKind::kPrefill, tokens});
   if (!config().causal_only) {
     for (const PassKind kind : {PassKind::kDenoise, PassKind::kCommit, PassKind::kCommitAndDenoise})
-      passes.push_back({kind, 0});
+      passes.push_back({kind});
+  }
+  if (store_) {
+    for (const int64_t quarters : {4, 3, 2, 1})
+      passes.push_back({PassKind::kSkip, 0, std::max<int64_t>(1, config().canvas * quarters / 4)});
   }
   passes.push_back({PassKind::kToken, 0});
   return passes;
@@ -111,6 +137,10 @@ PassCost PassBench::Cost(const PassToTime& pass) const {
     case PassKind::kDenoise:
       cost = CostOfPass(config(), weights_, {.canvas = config().canvas, .cached = prompt_tokens_});
       break;
+    case PassKind::kSkip:  // rows that are left out are seen as cached ones are
+      cost =
+          CostOfPass(config(), weights_, {.canvas = pass.rows, .cached = prompt_tokens_ + config().canvas - pass.rows});
+      break;
     case PassKind::kCommit:
       add_chunks(config().canvas, prompt_tokens_, false);
       break;
@@ -130,13 +160,14 @@ PassCost PassBench::Cost(const PassToTime& pass) const {
   return cost;
 }
 
-Canvas PassBench::NewCanvas() {
+Canvas PassBench::NewCanvas(const SkipRule& skip) {
   const GenerateOptions options = engine_->Defaults();
   DenoiseRules rules;
   rules.schedule = {options.t_min, options.t_max, kSteps};
   rules.entropy_bound = options.entropy_bound;
   rules.stability = 0;  // no early stop
   rules.confidence = 0;
+  rules.skip = skip;
   return {0, config().canvas, rules, noise_, {soft_memory_.Floats(), config().canvas, config().width, config().width}};
 }
 
@@ -153,12 +184,17 @@ Result<void> PassBench::Write(std::span<const int32_t> tokens, SegmentKind kind,
     const bool with_canvas = canvas != nullptr && tokens.empty();
     if (with_canvas) {
       job.temperature = canvas->temperature();
-      job.segments.push_back({SegmentKind::kCanvas, &cache_, canvas->tokens(), cache_.end() + job.rows(),
-                              canvas->soft(), HiddenRows::kAll});
+      job.segments.push_back({SegmentKind::kCanvas, &cache_, canvas->pass_tokens(), cache_.end() + job.rows(),
+                              canvas->soft(), HiddenRows::kAll, unsettled_rows_ ? &*store_ : nullptr,
+                              canvas->pass_rows()});
     }
     PassJob* const jobs[] = {&job};
     DG_CHECK_OK(engine_->runner().Run(jobs, stop));
-    if (with_canvas) return canvas->Step(job.predictions);
+    if (!with_canvas) continue;
+    const std::vector<HeadRow> rows =
+        unsettled_rows_ ? Settled(job.predictions.rows, *canvas, *unsettled_rows_) : std::vector<HeadRow>();
+    if (unsettled_rows_) job.predictions.rows = rows;
+    return canvas->Step(job.predictions);
   }
   return {};
 }
@@ -183,17 +219,27 @@ Result<void> PassBench::RunToken(const std::stop_token& stop) {
   return {};
 }
 
+Result<void> PassBench::PrepareCanvas(const PassToTime& pass, const std::stop_token& stop) {
+  const std::optional<int64_t> unsettled =
+      pass.kind == PassKind::kSkip ? std::optional(pass.rows) : std::optional<int64_t>();
+  const bool as_wanted = canvas_ && !canvas_->done() && canvas_->steps_done() > 0 && unsettled_rows_ == unsettled;
+  const bool full = canvas_ && canvas_->pass_rows().empty();
+  if (as_wanted && (!unsettled || full == (*unsettled == config().canvas))) return {};
+  unsettled_rows_ = unsettled;
+  // Settled after one step, and never computed all again but in the last step of all, which is not timed.
+  canvas_.emplace(NewCanvas(unsettled ? SkipRule{1, kSteps + 1, 1} : SkipRule{}));
+  return Write({}, SegmentKind::kCommit, &*canvas_, stop);  // the first step has no self-conditioning
+}
+
 Result<double> PassBench::Milliseconds(const PassToTime& pass, const std::stop_token& stop) {
   if (pass.kind != PassKind::kPrefill) DG_CHECK_OK(BackToPrompt(stop));
-  if (pass.kind == PassKind::kDenoise && (!canvas_ || canvas_->done() || canvas_->steps_done() == 0)) {
-    canvas_.emplace(NewCanvas());
-    DG_CHECK_OK(Write({}, SegmentKind::kCommit, &*canvas_, stop));  // the first step has no self-conditioning
-  }
+  if (pass.kind == PassKind::kDenoise || pass.kind == PassKind::kSkip) DG_CHECK_OK(PrepareCanvas(pass, stop));
   const std::span<const int32_t> finished = std::span(prompt_).first(static_cast<size_t>(config().canvas));
   std::optional<Canvas> next;
   if (pass.kind == PassKind::kCommitAndDenoise) {
-    next.emplace(NewCanvas());  // takes over the soft embeddings' memory
+    next.emplace(NewCanvas({}));  // takes over the soft embeddings' memory
     canvas_.reset();
+    unsettled_rows_.reset();
   }
   const Clock::time_point begin = Clock::now();
   switch (pass.kind) {
@@ -201,6 +247,7 @@ Result<double> PassBench::Milliseconds(const PassToTime& pass, const std::stop_t
       DG_CHECK_OK(ReadPrompt(pass.tokens, stop));
       break;
     case PassKind::kDenoise:
+    case PassKind::kSkip:
       DG_CHECK_OK(Write({}, SegmentKind::kCommit, &*canvas_, stop));
       break;
     case PassKind::kCommit:
@@ -213,7 +260,11 @@ Result<double> PassBench::Milliseconds(const PassToTime& pass, const std::stop_t
       DG_CHECK_OK(RunToken(stop));
       break;
   }
-  return MillisecondsSince(begin);
+  const double ms = MillisecondsSince(begin);
+  if (pass.kind == PassKind::kSkip && canvas_->last_pass_rows() != pass.rows) {
+    return Fail(StatusCode::kInternal, fmt::format("{}: {} rows were computed", Name(pass), canvas_->last_pass_rows()));
+  }
+  return ms;
 }
 
 }  // namespace dgemma

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "diffusion/rules.h"
 #include "progress_line.h"
 #include "text/utf8.h"
 #include "text_table.h"
@@ -47,6 +48,40 @@ TextTable PaceTable(const std::vector<Pace>& paces) {
                fmt::format("{}", pace.steps), fmt::format("{:.1f}", pace.merged)});
   }
   return table;
+}
+
+/// Passes of a canvas that compute all its rows when `left_out` of them are settled at once.
+int32_t FullPasses(const SkipOptions& skip, int32_t steps, int64_t rows, int64_t left_out) {
+  const std::vector<int32_t> argmax(static_cast<size_t>(rows), 0);
+  const std::vector<uint8_t> accepted(static_cast<size_t>(rows), 1);
+  std::vector<float> entropy(static_cast<size_t>(rows), 1.0f);
+  std::fill_n(entropy.begin(), left_out, 0.0f);
+  SettledRows settled({skip.settled_steps, skip.refresh_every, skip.full_passes}, rows);
+  int32_t full = 0;
+  for (int32_t step = 0; step < steps; ++step) {
+    full += settled.full();
+    const bool ends = step + 1 + skip.full_passes >= steps;
+    settled.Update({argmax, accepted, entropy}, ends ? NextPass::kFull : NextPass::kMaySkip);
+  }
+  return full;
+}
+
+std::string SkipText(const BenchReport& report, TableForm form) {
+  const std::vector<SkipPace> paces = SkipPacesOf(report);
+  if (paces.empty()) return "";
+  TextTable table(
+      {"rows left out", "ms a pass", "steps", "full passes", "rows computed", "tok/s", "exact tok/s", "times faster"});
+  for (const SkipPace& pace : paces) {
+    table.Add({Percent(pace.left_out), fmt::format("{:.2f}", pace.pass_ms), fmt::format("{}", pace.steps),
+               fmt::format("{}", pace.full_passes), Percent(pace.computed),
+               fmt::format("{:.1f}", pace.tokens_per_second), fmt::format("{:.1f}", pace.exact),
+               fmt::format("{:.2f}", pace.tokens_per_second / pace.exact)});
+  }
+  return fmt::format(
+      "skipping {},{},{}, assumed: this share of a canvas's rows is settled from the first step on, the others never.\n"
+      "Passes were measured with rows left out; how many settle depends on model and text (docs/SPEED.md).\n{}{}\n",
+      report.skip.settled_steps, report.skip.refresh_every, report.skip.full_passes,
+      form == TableForm::kMarkdown ? "\n" : "", Print(table, form));
 }
 
 std::string Memory(const BenchReport& report) {
@@ -96,6 +131,31 @@ std::vector<Pace> PacesOf(const BenchReport& report) {
   return paces;
 }
 
+std::vector<SkipPace> SkipPacesOf(const BenchReport& report) {
+  const PassFigures* commit = report.Find("commit");
+  const int64_t rows = report.canvas_tokens;
+  const auto all = std::ranges::find(report.passes, rows, &PassFigures::rows);
+  if (report.skip.settled_steps == 0 || commit == nullptr || rows == 0 || all == report.passes.end()) return {};
+  std::vector<SkipPace> paces;
+  for (const PassFigures& pass : report.passes) {
+    if (pass.rows == 0 || pass.rows >= rows) continue;
+    for (const Pace& exact : PacesOf(report)) {
+      SkipPace pace;
+      pace.left_out = 1 - static_cast<double>(pass.rows) / static_cast<double>(rows);
+      pace.steps = exact.steps;
+      pace.full_passes = FullPasses(report.skip, exact.steps, rows, rows - pass.rows);
+      const auto partial = static_cast<double>(exact.steps - pace.full_passes);
+      pace.computed = 1 - pace.left_out * partial / exact.steps;
+      pace.pass_ms = pass.least_ms;
+      pace.tokens_per_second = 1e3 * static_cast<double>(rows) /
+                               (pace.full_passes * all->least_ms + partial * pass.least_ms + commit->least_ms);
+      pace.exact = exact.apart;
+      paces.push_back(pace);
+    }
+  }
+  return paces;
+}
+
 bool Compared::tie() const { return std::max(ratio(), 1 / ratio()) <= 1 + kTie; }
 
 std::vector<Compared> Compare(const BenchReport& first, const BenchReport& second) {
@@ -120,6 +180,7 @@ std::string ReportTable(const BenchReport& report, TableForm form) {
   text += Print(PassTable(report), form) + "\n";
   const std::vector<Pace> paces = PacesOf(report);
   if (!paces.empty()) text += Print(PaceTable(paces), form) + "\n";
+  text += SkipText(report, form);
   text += fmt::format("memory {}; loaded in {:.0f} ms\n", Memory(report), report.load_ms);
   text += fmt::format("{}Shares are of the least times; {} tokens cached; experts read as if rows chose evenly.\n",
                       markdown ? "\n" : "", report.prompt_tokens);

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "dgemma/status.h"
+#include "dgemma/dgemma.h"
 #include "engine/pass_cost.h"
 
 namespace dgemma {
@@ -14,6 +14,7 @@ namespace dgemma {
 struct PassFigures {
   std::string name;    ///< Name(PassToTime)
   int64_t tokens = 0;  ///< that the pass reads or writes for good; 0 for a canvas
+  int64_t rows = 0;    ///< computed of a canvas some of whose rows may be left out; 0 for other passes
   double least_ms = 0;
   double median_ms = 0;
   int64_t repeats = 0;
@@ -30,6 +31,7 @@ struct BenchReport {
   int64_t plan_bytes = 0;
   int64_t peak_bytes = 0;  ///< largest resident size of the process; 0 where two models shared it
   std::vector<PassFigures> passes;
+  SkipOptions skip;  ///< off: nothing about skipping was measured
 
   const PassFigures* Find(std::string_view name) const;
 };
@@ -46,6 +48,22 @@ struct Pace {
 /// For 12, 16, 24 and 48 steps: C / (N step + commit), and C / ((N - 1) step + merged pass). Empty without these
 /// passes.
 std::vector<Pace> PacesOf(const BenchReport& report);
+
+/// A canvas in so many steps with `skip`, if `left_out` of its C rows were settled from the first step on and the
+/// others never. That is an assumption: how many settle depends on model and text. Which passes compute all rows is
+/// what SettledRows does, with the last F full.
+struct SkipPace {
+  double left_out = 0;  ///< of the rows
+  int32_t steps = 0;
+  int32_t full_passes = 0;
+  double computed = 0;           ///< rows of all passes, of steps * C
+  double pass_ms = 0;            ///< of a pass that leaves rows out
+  double tokens_per_second = 0;  ///< with the commit in a pass of its own, as Pace::apart
+  double exact = 0;              ///< Pace::apart of as many steps
+};
+
+/// For every measured share and the steps of PacesOf. Empty without these passes.
+std::vector<SkipPace> SkipPacesOf(const BenchReport& report);
 
 enum class TableForm { kAligned, kMarkdown };
 

@@ -198,8 +198,9 @@ Result<GenerateOptions> Resolve(const Settings& settings, const GenerateOptions&
   return options;
 }
 
-void AddSettings(CLI::App& verb, Settings& settings) {
+void AddSetting(CLI::App& verb, Settings& settings, std::string_view name) {
   for (const Setting& setting : kSettings) {
+    if (NameOf(setting) != name) continue;
     const auto take = [&settings, &setting](const std::string& text) {
       const auto done = setting.set(settings, text);
       return done ? std::string() : done.error().message;
@@ -221,6 +222,10 @@ void AddSettings(CLI::App& verb, Settings& settings) {
     }
     option->type_name(setting.value)->group("Sampling");
   }
+}
+
+void AddSettings(CLI::App& verb, Settings& settings) {
+  for (const Setting& setting : kSettings) AddSetting(verb, settings, NameOf(setting));
   verb.add_flag_callback(
           "--ar", [&settings] { settings.mode = DecodeMode::kAutoregressive; },
           "one token a pass on the same weights, for comparison")

@@ -54,6 +54,9 @@ Result<void> Set(Settings& settings, std::string_view name, std::string_view tex
 /// Options of a request: defaults of the model, then the user's. kInvalidArgument names contradictory settings.
 Result<GenerateOptions> Resolve(const Settings& settings, const GenerateOptions& defaults);
 
+/// Adds the flag of one row. The settings must live until the command line is parsed.
+void AddSetting(CLI::App& verb, Settings& settings, std::string_view name);
+
 /// Adds the table's flags and --ar to a verb. The settings must live until the command line is parsed.
 void AddSettings(CLI::App& verb, Settings& settings);
 

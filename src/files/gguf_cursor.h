@@ -1,5 +1,5 @@
 // Reading of GGUF's little-endian numbers and length-prefixed texts from bytes, with every length checked. Used by
-// gguf.cc and gguf_value.cc only.
+// gguf.cc, gguf_value.cc and the reader of importance matrices.
 #pragma once
 
 #include <bit>

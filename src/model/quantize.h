@@ -3,7 +3,6 @@
 
 #include <filesystem>
 #include <functional>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -11,6 +10,7 @@
 #include "dgemma/status.h"
 #include "files/checkpoint_files.h"
 #include "model/config.h"
+#include "model/importance.h"
 #include "model/stored_tensors.h"
 
 namespace dgemma {
@@ -38,9 +38,6 @@ struct QuantizedTensor {
   double largest_error = 0;       ///< max |w - w'|
 };
 
-/// How much each input of a matrix matters, by tensor name: [in] or [E, in] values >= 0, such as mean squares of activations.
-using Importance = std::map<std::string, std::vector<float>, std::less<>>;
-
 struct QuantizeOptions {
   Recipe recipe;
   Importance importance;
@@ -49,7 +46,7 @@ struct QuantizeOptions {
   std::function<bool(int64_t done_bytes, int64_t total_bytes)> progress;
 };
 
-/// Writes a model folder: model.safetensors and the JSON texts of `files`. A new folder appears complete or not at all (SaveNewFolder).
+/// Writes a model folder: model.safetensors and the JSON texts of `files`. Complete or not at all (SaveModelFolder).
 /// kInvalidFile names a tensor whose values no group can hold.
 Result<std::vector<QuantizedTensor>> WriteQuantized(const CheckpointFiles& files, const Config& config,
                                                     const std::filesystem::path& folder,

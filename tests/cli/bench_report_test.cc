@@ -27,8 +27,18 @@ BenchReport Report() {
   cost.expert_bytes = 1e9;
   cost.operations = {40e9, 3e9, 4e9};
   cost.soft.floats = 10e9;
-  report.passes = {
-      {"denoise", 0, 200, 210, 5, cost}, {"commit", 0, 100, 101, 5, cost}, {"commit + denoise", 0, 280, 290, 5, cost}};
+  report.passes = {{"denoise", 0, 0, 200, 210, 5, cost},
+                   {"commit", 0, 0, 100, 101, 5, cost},
+                   {"commit + denoise", 0, 0, 280, 290, 5, cost}};
+  return report;
+}
+
+/// The same with --skip=2,8,1.
+BenchReport SkipReport() {
+  BenchReport report = Report();
+  report.skip = {2, 8, 1};
+  report.passes.push_back({"denoise 256 rows", 0, 256, 210, 220, 5, {}});
+  report.passes.push_back({"denoise 64 rows", 0, 64, 50, 60, 5, {}});
   return report;
 }
 
@@ -54,6 +64,41 @@ TEST(BenchReport, PaceCountsStepsAndCommits) {
   EXPECT_DOUBLE_EQ(paces[1].merged, 256 / (15 * 0.2 + 0.28));
 }
 
+TEST(BenchReport, SkippingCountsPassesOverAllRows) {
+  EXPECT_TRUE(SkipPacesOf(Report()).empty());
+  const std::vector<SkipPace> paces = SkipPacesOf(SkipReport());
+  ASSERT_EQ(paces.size(), 4U);
+  EXPECT_DOUBLE_EQ(paces[1].left_out, 0.75);
+  EXPECT_EQ(paces[1].steps, 16);
+  // Passes 1 and 2 (settled for two steps), 10 (one in eight) and 16 (the last).
+  EXPECT_EQ(paces[1].full_passes, 4);
+  EXPECT_DOUBLE_EQ(paces[1].computed, (4 + 12 * 0.25) / 16);
+  EXPECT_DOUBLE_EQ(paces[1].tokens_per_second, 256 / (4 * 0.21 + 12 * 0.05 + 0.1));
+  EXPECT_DOUBLE_EQ(paces[1].exact, 256 / (16 * 0.2 + 0.1));
+  const auto full_passes = [](SkipOptions skip) {
+    BenchReport report = SkipReport();
+    report.skip = skip;
+    return SkipPacesOf(report)[1].full_passes;
+  };
+  EXPECT_EQ(full_passes({1, 4096, 1}), 2) << "the first and the last";
+  EXPECT_EQ(full_passes({1, 4096, 3}), 4) << "the first and the last three";
+  EXPECT_EQ(full_passes({1, 4, 1}), 5) << "1, 5, 9, 13, 16";
+  EXPECT_EQ(full_passes({1, 1, 1}), 16);
+  EXPECT_EQ(full_passes({20, 8, 1}), 16) << "nothing settles in so few steps";
+}
+
+TEST(BenchReport, SkippingIsShownAsAnAssumption) {
+  for (const TableForm form : {TableForm::kAligned, TableForm::kMarkdown}) {
+    const std::string table = ReportTable(SkipReport(), form);
+    EXPECT_NE(table.find("skipping 2,8,1, assumed: "), std::string::npos) << table;
+    EXPECT_EQ(ReportTable(Report(), form).find("skipping"), std::string::npos);
+  }
+  EXPECT_NE(
+      ReportTable(SkipReport(), TableForm::kMarkdown).find("| 75 % | 50.00 | 16 | 4 | 44 % | 166.2 | 77.6 | 2.14 |"),
+      std::string::npos)
+      << ReportTable(SkipReport(), TableForm::kMarkdown);
+}
+
 TEST(BenchReport, TableShowsSharesOfTheMachine) {
   const std::string table = ReportTable(Report(), TableForm::kAligned);
   // 1 GB in 0.2 s at 10 GB/s; 40 / 400 + 4 / 200 + 3 / 100 = 0.15 s of 0.2 s
@@ -67,6 +112,9 @@ TEST_F(ReportFile, ComesBackAsItWas) {
   const auto back = Read(ReportJson(Report()));
   ASSERT_TRUE(back) << back.error().message;
   EXPECT_EQ(ReportJson(*back), ReportJson(Report()));
+  const auto skipping = Read(ReportJson(SkipReport()));
+  ASSERT_TRUE(skipping) << skipping.error().message;
+  EXPECT_EQ(ReportJson(*skipping), ReportJson(SkipReport()));
 }
 
 TEST_F(ReportFile, OtherFilesAreRefusedByField) {
@@ -75,6 +123,9 @@ TEST_F(ReportFile, OtherFilesAreRefusedByField) {
   std::string text = ReportJson(Report());
   text.replace(text.find("\"least_ms\":200"), 14, "\"least_ms\":0");
   EXPECT_NE(Read(text).error().message.find("passes.least_ms"), std::string::npos) << Read(text).error().message;
+  text = ReportJson(SkipReport());
+  text.replace(text.find("\"refresh_every\":8"), 17, "\"refresh_every\":0");
+  EXPECT_NE(Read(text).error().message.find("skipping.refresh_every"), std::string::npos) << Read(text).error().message;
   EXPECT_FALSE(ReadReport(path_ + ".none"));
 }
 
