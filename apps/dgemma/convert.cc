@@ -85,8 +85,8 @@ Result<Converted> Convert(Program& program, const ConvertArguments& arguments) {
   ConvertOptions options;
   options.type = arguments.type;
   options.name = ModelName(arguments.in);
-  options.progress = [&line](int64_t done, int64_t total) { line.Show({"converting", done, total}); };
-  options.stop = stop.get_token();
+  options.stream.progress = [&line](int64_t done, int64_t total) { line.Show({"converting", done, total}); };
+  options.stream.stop = stop.get_token();
   const int cores = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
   ThreadPool pool(arguments.threads > 0 ? arguments.threads : cores);
   const Signals::Scope scope(program.signals, Stopping(stop));

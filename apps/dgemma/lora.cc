@@ -130,7 +130,7 @@ Result<void> Merge(Program& program, const LoraArguments& arguments) {
   for (size_t i = 0; i < adapters.size(); ++i) applied.push_back({&adapters[i], scales[i]});
   ProgressLine line(program);
   std::stop_source stop;
-  MergeOptions options;
+  StreamOptions options;
   options.progress = [&line](int64_t done, int64_t total) { line.Show({"merging", done, total}); };
   options.stop = stop.get_token();
   ThreadPool pool(ThreadsFor(arguments.threads));

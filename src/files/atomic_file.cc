@@ -20,6 +20,7 @@ namespace dgemma {
 namespace {
 
 constexpr std::string_view kPrefix = ".dgemma-", kSuffix = ".tmp";
+constexpr uint64_t kWriteBack = uint64_t{32} << 20;
 constexpr int kAttempts = 16;  // 64 random bits collide never; the loop is for a sweeper that takes a name just created
 
 /// A name nobody else uses; empty when the system gives no random numbers.
@@ -99,7 +100,8 @@ AtomicFile::AtomicFile(AtomicFile&& other) noexcept
       temporary_(std::exchange(other.temporary_, {})),
       descriptor_(std::exchange(other.descriptor_, -1)),
       system_(other.system_),
-      bytes_written_(other.bytes_written_) {}
+      bytes_written_(other.bytes_written_),
+      written_back_(other.written_back_) {}
 
 AtomicFile::~AtomicFile() {
   if (descriptor_ >= 0) system_->Close(descriptor_);
@@ -114,11 +116,23 @@ Result<void> AtomicFile::Write(std::span<const std::byte> bytes) {
   if (descriptor_ < 0) return Fail(StatusCode::kInternal, target_.string() + ": written after Commit");
   while (!bytes.empty()) {
     const ssize_t written = Uninterrupted(
-        [&] { return system_->Write(descriptor_, bytes.data(), std::min<size_t>(bytes.size(), 1 << 30)); });
+        [&] { return system_->Write(descriptor_, bytes.data(), std::min<size_t>(bytes.size(), kWriteBack)); });
     if (written < 0) return FailCall("write", errno);
     if (written == 0) return FailCall("write", EIO);  // no progress and no reason: never loop on it
     bytes = bytes.subspan(static_cast<size_t>(written));
     bytes_written_ += static_cast<uint64_t>(written);
+    DG_CHECK_OK(WriteBack());
+  }
+  return {};
+}
+
+/// So that the sync of a large file at the end is short: nothing can interrupt it.
+Result<void> AtomicFile::WriteBack() {
+  for (; bytes_written_ - written_back_ >= kWriteBack; written_back_ += kWriteBack) {
+    const auto begin = static_cast<off_t>(written_back_), length = static_cast<off_t>(kWriteBack);
+    const int done = Uninterrupted([&] { return system_->WriteBack(descriptor_, begin, length); });
+    // Other errors only mean that this file system cannot do it.
+    if (done != 0 && (errno == EIO || errno == ENOSPC || errno == EDQUOT)) return FailCall("write", errno);
   }
   return {};
 }

@@ -26,7 +26,7 @@ class AtomicFile {
   AtomicFile& operator=(AtomicFile&&) = delete;
   ~AtomicFile();
 
-  /// Appends bytes. kIo names the target and the system's reason; the file can then only be dropped.
+  /// Appends bytes; all but the last 64 MiB are on the disk then, so that Commit is short. kIo names the target and the system's reason; the file can then only be dropped.
   Result<void> Write(std::span<const std::byte> bytes);
 
   /// Makes the content durable and puts it in the target's place. On failure the target is untouched, with one
@@ -39,6 +39,7 @@ class AtomicFile {
  private:
   AtomicFile(std::filesystem::path target, std::filesystem::path temporary, int descriptor, FileSystem& system);
   std::unexpected<Status> FailCall(const char* action, int code) const;
+  Result<void> WriteBack();
   Result<void> SyncFolder();
 
   std::filesystem::path target_;
@@ -46,6 +47,7 @@ class AtomicFile {
   int descriptor_ = -1;              // -1 once closed
   FileSystem* system_;
   uint64_t bytes_written_ = 0;
+  uint64_t written_back_ = 0;  // of these: on their way to the disk
 };
 
 /// Create, Write and Commit in one call.

@@ -9,7 +9,7 @@
 
 namespace dgemma {
 
-/// Each function behaves as the POSIX call of its name: -1 and errno on failure.
+/// Each function behaves as the call of its name: -1 and errno on failure.
 class FileSystem {
  public:
   virtual ~FileSystem() = default;
@@ -17,6 +17,8 @@ class FileSystem {
   /// Takes the lock that marks a temporary file as in use (flock, exclusive, without waiting).
   virtual int Lock(int descriptor) = 0;
   virtual ssize_t Write(int descriptor, const std::byte* bytes, size_t length) = 0;
+  /// Starts the way of `length` bytes behind `begin` to the disk, and waits for those of the call before.
+  virtual int WriteBack(int descriptor, off_t begin, off_t length) = 0;
   virtual int Sync(int descriptor) = 0;
   virtual int Close(int descriptor) = 0;
   virtual int Rename(const std::string& from, const std::string& to) = 0;

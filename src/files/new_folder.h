@@ -1,5 +1,5 @@
-// Folders of several files that belong together: a new one appears complete or not at all. Used by everything that
-// writes a model folder.
+// Folders of several files that belong together: a new one appears complete or not at all, an old one keeps what it has until
+// all is written. Used by everything that writes a model folder.
 #pragma once
 
 #include <filesystem>
@@ -9,13 +9,14 @@
 
 namespace dgemma {
 
-/// Writes files into the folder that it is given: the largest first, so that what is there early is complete early.
+/// Writes files into the empty folder that it is given.
 using FillFolder = std::function<Result<void>(const std::filesystem::path& folder)>;
 
-/// Makes the folder `target`, parents included, and lets `fill` write into it. A new folder is filled beside its place,
-/// under a name of its own, and renamed when `fill` succeeds; when it fails nothing stays. An existing folder is filled
-/// where it is, unless it has symbolic links (kInvalidArgument). What killed processes left half filled beside a new
-/// folder of this name is removed. Errors: those of `fill`; kIo when the folder cannot be made or renamed.
+/// Makes the folder `target`, parents included, of the files that `fill` writes. They are written into a temporary folder: a new target is
+/// that folder renamed; in an existing one they replace files of their names, one rename each, other files stay. When `fill` fails nothing
+/// changes and nothing stays. What killed processes left half filled is removed by the next call for this target. Errors: those of
+/// `fill`, in which the temporary name is the target's; kInvalidArgument when the target has symbolic links, or another kind of thing where a
+/// file should go; kIo when a folder cannot be made, a file renamed, or the disk does not confirm it.
 Result<void> SaveNewFolder(const std::filesystem::path& target, const FillFolder& fill);
 
 }  // namespace dgemma

@@ -4,9 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <span>
-#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -15,13 +13,9 @@
 #include "files/checkpoint_files.h"
 #include "model/adapter.h"
 #include "model/config.h"
+#include "model/tensor_stream.h"
 
 namespace dgemma {
-
-struct MergeOptions {
-  std::function<void(int64_t done_bytes, int64_t total_bytes)> progress;  ///< of what is written; may be empty
-  std::stop_token stop;                                                   ///< kCancelled, and nothing is left behind
-};
 
 /// A tensor that was changed.
 struct MergedTensor {
@@ -30,14 +24,14 @@ struct MergedTensor {
   double relative_change = 0;  ///< sqrt(sum (w' - w)^2 / sum w^2), before rounding to the type
 };
 
-/// Writes a model folder that appears whole or not at all. Changed values are summed in float64 and rounded once, to
+/// Writes a model folder (SaveModelFolder). Changed values are summed in float64 and rounded once, to
 /// nearest even, to the type that the tensor has; all other tensors and the texts are copied byte by byte (tied copies
 /// are left out, as in SaveFolder). kInvalidArgument, naming the tensor: encoder and decoder change it differently;
 /// CheckDelta's. kUnsupported: the checkpoint holds quantised weights (rounding the sum anew would lose the delta).
 /// kInvalidFile: a sum that the type cannot hold.
 Result<std::vector<MergedTensor>> MergeAdapters(const CheckpointFiles& files, const Config& config,
                                                 std::span<const AppliedAdapter> adapters,
-                                                const std::filesystem::path& target, const MergeOptions& options,
+                                                const std::filesystem::path& target, const StreamOptions& options,
                                                 ThreadPool& pool);
 
 }  // namespace dgemma

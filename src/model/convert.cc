@@ -6,23 +6,18 @@
 
 #include "base/checked.h"
 #include "files/atomic_file.h"
-#include "files/bytes.h"
 #include "files/gguf_writer.h"
 #include "files/messages.h"
-#include "files/new_folder.h"
-#include "files/safetensors_writer.h"
 #include "model/convert_rows.h"
 #include "model/gguf_config.h"
 #include "model/gguf_names.h"
 #include "model/gguf_tokenizer.h"
-#include "model/quantized_names.h"
+#include "model/model_folder.h"
 #include "model/stored_tensors.h"
 #include "tensor/ggml_blocks.h"
 
 namespace dgemma {
 namespace {
-
-constexpr const char* kTexts[] = {"tokenizer.json", "tokenizer_config.json", "generation_config.json", "config.json"};
 
 /// Vectors, scalars and the router: small, and llama.cpp expects them so.
 bool StaysF32(const TensorSpec& spec) {
@@ -47,17 +42,10 @@ std::string TypeName(const StoredTensor& stored) {
   return only ? std::string(Name(*only)) : "mixed";
 }
 
-/// A text of the checkpoint; empty when it has none.
-Result<std::string> TextOrNothing(const CheckpointFiles& files, const char* name) {
-  auto text = files.Text(name);
-  if (!text && text.error().code == StatusCode::kNotFound) return std::string();
-  return text;
-}
-
 /// Everything of one conversion that the producers refer to; stays in place while the writer runs.
 struct Job {
   const CheckpointFiles& files;
-  ConvertState state;
+  TensorStream stream;
   std::vector<TensorOutcome> outcomes;  // reserved in full, so that producers may keep references
 
   Result<TensorToWrite> Add(const TensorSpec& spec, std::string name, DType to) {
@@ -65,10 +53,10 @@ struct Job {
     TensorToWrite tensor{std::move(name), to, spec.shape, {}};
     TensorOutcome outcome{spec.name, TypeName(stored), to};
     DG_TRY(outcome.bytes, At(spec.name, StoredBytes(tensor)));
-    state.total_bytes += static_cast<int64_t>(outcome.bytes);
+    stream.Expect(outcome.bytes);
     outcomes.push_back(std::move(outcome));
     tensor.produce = [this, stored, &kept = outcomes.back()](const ByteSink& sink) -> Result<void> {
-      DG_CHECK_OK(At(kept.name, ConvertRows(stored, kept, state, sink)));
+      DG_CHECK_OK(ConvertRows(stored, kept, stream, sink));
       Release(files, stored);
       return {};
     };
@@ -134,23 +122,6 @@ Result<void> PutAllMetadata(const CheckpointFiles& files, const Config& config, 
 
 }  // namespace
 
-Result<ModelTexts> ReadTexts(const CheckpointFiles& files) {
-  ModelTexts texts;
-  for (const char* name : kTexts) {
-    DG_TRY(std::string text, TextOrNothing(files, name));
-    if (!text.empty() && name == std::string_view("config.json")) {
-      DG_TRY(text, At(name, WithoutQuantMethod(std::move(text))));
-    }
-    if (!text.empty()) texts.emplace(name, std::move(text));
-  }
-  return texts;
-}
-
-Result<void> SaveTexts(const ModelTexts& texts, const std::filesystem::path& folder) {
-  for (const auto& [name, text] : texts) DG_CHECK_OK(SaveFile(folder / name, AsBytes(text)));
-  return {};
-}
-
 DType GgufTypeFor(const TensorSpec& spec, DType wanted) {
   if (StaysF32(spec)) return DType::kF32;
   const bool few_bits =
@@ -165,7 +136,7 @@ Result<std::vector<TensorOutcome>> SaveGguf(const CheckpointFiles& files, const 
                                             const std::filesystem::path& target, const ConvertOptions& options,
                                             ThreadPool& pool) {
   const std::vector<TensorSpec> specs = ListTensors(config);
-  Job job{files, {options, pool}, {}};
+  Job job{files, {options.stream, pool}, {}};
   job.outcomes.reserve(specs.size());
   std::vector<TensorToWrite> tensors;
   const std::vector<float> factors = RopeFactors(config);
@@ -189,6 +160,7 @@ Result<std::vector<TensorOutcome>> SaveGguf(const CheckpointFiles& files, const 
   }
   GgufMetadata metadata;
   DG_CHECK_OK(PutAllMetadata(files, config, options, mostly, metadata));
+  RemoveStaleTemporaries(target.has_parent_path() ? target.parent_path() : ".");
   DG_CHECK_OK(WriteGguf(target, metadata, tensors));
   return std::move(job.outcomes);
 }
@@ -201,7 +173,7 @@ Result<std::vector<TensorOutcome>> SaveFolder(const CheckpointFiles& files, cons
                 "type: a model folder holds f32, f16 or bf16 (block types need a .gguf file)");
   }
   const std::vector<TensorSpec> specs = ListTensors(config);
-  Job job{files, {options, pool}, {}};
+  Job job{files, {options.stream, pool}, {}};
   job.outcomes.reserve(specs.size());
   std::vector<TensorToWrite> tensors;
   for (const TensorSpec& spec : specs) {
@@ -212,11 +184,7 @@ Result<std::vector<TensorOutcome>> SaveFolder(const CheckpointFiles& files, cons
     tensors.push_back(std::move(tensor));
   }
   DG_TRY(const ModelTexts texts, ReadTexts(files));
-  const FillFolder fill = [&](const std::filesystem::path& folder) -> Result<void> {
-    DG_CHECK_OK(WriteSafetensors(folder / "model.safetensors", tensors, {{"format", "pt"}}));
-    return SaveTexts(texts, folder);
-  };
-  DG_CHECK_OK(SaveNewFolder(target, fill));
+  DG_CHECK_OK(SaveModelFolder(target, std::move(tensors), texts));
   return std::move(job.outcomes);
 }
 

@@ -4,10 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <functional>
-#include <map>
 #include <optional>
-#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -17,6 +14,7 @@
 #include "files/dtype.h"
 #include "model/config.h"
 #include "model/tensor_list.h"
+#include "model/tensor_stream.h"
 
 namespace dgemma {
 
@@ -27,8 +25,7 @@ using TypeWish = std::optional<DType>;
 struct ConvertOptions {
   TypeWish type;
   std::string name;  ///< general.name of a GGUF file, unless the source has one
-  std::function<void(int64_t done_bytes, int64_t total_bytes)> progress;  ///< of what is written; may be empty
-  std::stop_token stop;                                                   ///< kCancelled, and nothing is left behind
+  StreamOptions stream;
 };
 
 /// What became of one tensor, with w the source's values and w' the written ones.
@@ -46,23 +43,14 @@ struct TensorOutcome {
 /// even those do not fit.
 DType GgufTypeFor(const TensorSpec& spec, DType wanted);
 
-/// Writes a GGUF file atomically: every tensor but those of vision, the configuration, the tokenizer (required).
+/// Writes a GGUF file atomically: every tensor but those of vision, the configuration, the tokenizer (required). Removes what killed
+/// writers left beside it.
 /// Errors: WriteGguf's, PutTokenizer's; kInvalidFile, naming the tensor, for values that the type cannot hold.
 Result<std::vector<TensorOutcome>> SaveGguf(const CheckpointFiles& files, const Config& config,
                                             const std::filesystem::path& target, const ConvertOptions& options,
                                             ThreadPool& pool);
 
-/// The texts of a model folder by file name, those that the checkpoint has: config.json without what it says of quantised files, the
-/// tokenizer, generation_config.json.
-using ModelTexts = std::map<std::string, std::string>;
-Result<ModelTexts> ReadTexts(const CheckpointFiles& files);
-
-/// Writes them into `folder`, each atomically.
-Result<void> SaveTexts(const ModelTexts& texts, const std::filesystem::path& folder);
-
-/// Writes a model folder: model.safetensors with every tensor, and the texts. A new folder appears complete or not at
-/// all; in an existing one files are replaced one by one, weights first. kInvalidArgument for a block type, which such
-/// folders cannot hold; tensors that have one become F32 unless a type is asked for.
+/// Writes a model folder with every tensor (SaveModelFolder). kInvalidArgument for a block type, which such folders cannot hold; tensors that have one become F32 unless a type is asked for.
 Result<std::vector<TensorOutcome>> SaveFolder(const CheckpointFiles& files, const Config& config,
                                               const std::filesystem::path& target, const ConvertOptions& options,
                                               ThreadPool& pool);

@@ -1,4 +1,4 @@
-// Rows are encoded in any order and summed up in theirs, so the figures do not depend on the number of threads.
+// Each row is encoded, decoded again and compared.
 #include "model/convert_rows.h"
 
 #include <algorithm>
@@ -6,17 +6,23 @@
 #include <cstring>
 
 #include "base/try.h"
+#include "files/messages.h"
 #include "tensor/ggml_blocks.h"
 #include "tensor/rounding.h"
 
 namespace dgemma {
 namespace {
 
-constexpr int64_t kBatchValues = int64_t{1} << 20;
-
-/// Squared errors of one row.
+/// Squared errors of rows.
 struct RowError {
   double error = 0, length = 0, largest = 0;
+
+  RowError& operator+=(const RowError& other) {
+    error += other.error;
+    length += other.length;
+    largest = std::max(largest, other.largest);
+    return *this;
+  }
 };
 
 Result<void> EncodeRow(DType dtype, std::span<const float> row, std::span<std::byte> bytes) {
@@ -58,53 +64,17 @@ bool IsAlready(const StoredTensor& stored, DType dtype) {
          std::ranges::all_of(stored.runs, [&](const StoredRows& run) { return run.dtype == dtype; });
 }
 
-Result<void> Deliver(std::span<const std::byte> bytes, ConvertState& state, const ByteSink& sink) {
-  if (state.options.stop.stop_requested()) return Fail(StatusCode::kCancelled, "cancelled");
-  DG_CHECK_OK(sink(bytes));
-  state.done_bytes += std::ssize(bytes);
-  if (state.options.progress) state.options.progress(state.done_bytes, state.total_bytes);
-  return {};
-}
-
-Result<void> CopyRuns(const StoredTensor& stored, ConvertState& state, const ByteSink& sink) {
-  constexpr size_t kPiece = size_t{16} << 20;
-  for (const StoredRows& run : stored.runs) {
-    for (size_t begin = 0; begin < run.bytes.size(); begin += kPiece) {
-      DG_CHECK_OK(Deliver(run.bytes.subspan(begin, std::min(kPiece, run.bytes.size() - begin)), state, sink));
-    }
-  }
-  return {};
-}
-
 }  // namespace
 
-Result<void> ConvertRows(const StoredTensor& stored, TensorOutcome& outcome, ConvertState& state,
+Result<void> ConvertRows(const StoredTensor& stored, TensorOutcome& outcome, TensorStream& stream,
                          const ByteSink& sink) {
-  if (IsAlready(stored, outcome.to)) return CopyRuns(stored, state, sink);
-  const int64_t rows = stored.count * stored.rows;
-  const int64_t batch = std::max<int64_t>(1, kBatchValues / stored.cols);
+  if (IsAlready(stored, outcome.to)) return stream.Copy(stored, sink);
   const auto row_bytes =
       static_cast<size_t>(static_cast<uint64_t>(stored.cols) / ValuesPerBlock(outcome.to) * BytesPerBlock(outcome.to));
-  std::vector<std::byte> bytes;
-  std::vector<Result<RowError>> errors;
-  RowError total;
-  for (int64_t begin = 0; begin < rows; begin += batch) {
-    const auto count = static_cast<size_t>(std::min(batch, rows - begin));
-    bytes.resize(count * row_bytes);
-    errors.assign(count, RowError{});
-    state.pool.ParallelFor(static_cast<int64_t>(count), [&](int64_t row, int) {
-      const auto index = static_cast<size_t>(row);
-      errors[index] =
-          ConvertRow(stored, begin + row, outcome.to, std::span(bytes).subspan(index * row_bytes, row_bytes));
-    });
-    for (const Result<RowError>& row : errors) {
-      if (!row) return std::unexpected(row.error());
-      total.error += row->error;
-      total.length += row->length;
-      total.largest = std::max(total.largest, row->largest);
-    }
-    DG_CHECK_OK(Deliver(bytes, state, sink));
-  }
+  const auto convert_row = [&](int64_t place, std::span<std::byte> bytes) {
+    return At(outcome.name, ConvertRow(stored, place, outcome.to, bytes));
+  };
+  DG_TRY(const RowError total, stream.MakeRows<RowError>(stored, row_bytes, sink, convert_row));
   outcome.relative_error = total.length > 0 ? std::sqrt(total.error / total.length) : 0;
   outcome.largest_error = total.largest;
   return {};

@@ -10,9 +10,7 @@
 #include "base/thread_pool.h"
 #include "base/try.h"
 #include "files/messages.h"
-#include "files/new_folder.h"
-#include "files/safetensors_writer.h"
-#include "model/convert.h"
+#include "model/model_folder.h"
 #include "tensor/panels.h"
 
 namespace dgemma {
@@ -207,12 +205,8 @@ Result<std::vector<QuantizedTensor>> WriteQuantized(const CheckpointFiles& files
                          [&](const ByteSink& sink) { return quantizer.WriteAsItIs(job, sink); }});
     }
   }
-  const FillFolder fill = [&](const std::filesystem::path& path) -> Result<void> {
-    DG_CHECK_OK(WriteSafetensors(path / "model.safetensors", tensors, metadata));
-    DG_TRY(const ModelTexts texts, ReadTexts(files));
-    return SaveTexts(texts, path);
-  };
-  DG_CHECK_OK(SaveNewFolder(folder, fill));
+  DG_TRY(const ModelTexts texts, ReadTexts(files));
+  DG_CHECK_OK(SaveModelFolder(folder, std::move(tensors), texts, metadata));
   return reports;
 }
 

@@ -6,13 +6,11 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "base/thread_pool.h"
 #include "base/try.h"
-#include "files/atomic_file.h"
 #include "files/messages.h"
-#include "files/new_folder.h"
-#include "files/safetensors_writer.h"
 #include "tensor/panels.h"
 #include "tensor/rounding.h"
 
@@ -141,13 +139,13 @@ Result<std::string> SyntheticConfig(std::string_view name) {
                      s->full_head, s->dense, s->experts, s->active, s->expert, s->window, s->positions);
 }
 
-Result<void> WriteSynthetic(std::string_view shape, const std::filesystem::path& folder,
-                            const std::map<std::string, std::string>& texts, const SynthesizeOptions& options) {
+Result<void> WriteSynthetic(std::string_view shape, const std::filesystem::path& folder, const ModelTexts& texts,
+                            const SynthesizeOptions& options) {
   DG_TRY(const std::string config_text, SyntheticConfig(shape));
   DG_TRY(const Config config, At("config.json", ParseConfig(config_text)));
   ThreadPool pool(options.threads);
   std::vector<TensorToWrite> tensors;
-  std::map<std::string, std::string> metadata;
+  ModelMetadata metadata;
   int64_t total = 0, written = 0;
   const auto counted = [&](const ByteSink& sink) {
     return [&, sink](std::span<const std::byte> bytes) -> Result<void> {
@@ -188,11 +186,9 @@ Result<void> WriteSynthetic(std::string_view shape, const std::filesystem::path&
       total += bytes;
     }
   }
-  return SaveNewFolder(folder, [&](const std::filesystem::path& path) -> Result<void> {
-    DG_CHECK_OK(WriteSafetensors(path / "model.safetensors", tensors, metadata));
-    for (const auto& [name, text] : texts) DG_CHECK_OK(SaveFile(path / name, AsBytes(text)));
-    return SaveFile(path / "config.json", AsBytes(config_text));
-  });
+  ModelTexts all = texts;
+  all["config.json"] = config_text;
+  return SaveModelFolder(folder, std::move(tensors), all, metadata);
 }
 
 }  // namespace dgemma

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "dgemma/status.h"
+#include "model/model_folder.h"
 #include "model/quantize.h"
 
 namespace dgemma {
@@ -29,8 +30,8 @@ struct SynthesizeOptions {
 
 /// Writes `folder`/model.safetensors, `texts` (file name -> content) and config.json. Matrices have deviation 1 / sqrt(in), which
 /// keeps activations in size; the embedding 8 / sqrt(D), so that logits have a deviation of 8; vectors and scalars are 1. The
-/// same seed gives the same file, whatever the threads. A new folder appears complete or not at all (SaveNewFolder).
-Result<void> WriteSynthetic(std::string_view shape, const std::filesystem::path& folder,
-                            const std::map<std::string, std::string>& texts, const SynthesizeOptions& options);
+/// same seed gives the same file, whatever the threads. Complete or not at all (SaveModelFolder).
+Result<void> WriteSynthetic(std::string_view shape, const std::filesystem::path& folder, const ModelTexts& texts,
+                            const SynthesizeOptions& options);
 
 }  // namespace dgemma

@@ -184,14 +184,16 @@ std::optional<WeightFormat> GroupsOf(DType dtype) {
 
 void DecodeBlocks(DType dtype, std::span<const std::byte> blocks, std::span<float> out) {
   const WeightFormat format = *GroupsOf(dtype);
-  const auto values = static_cast<size_t>(ValuesPerBlock(dtype));
+  const auto values = static_cast<size_t>(ValuesPerBlock(dtype)), group = static_cast<size_t>(format.group);
   Block block;
   for (size_t begin = 0; begin < out.size(); begin += values) {
     Unpack(dtype, blocks.data() + begin / values * BytesPerBlock(dtype), block);
-    for (size_t i = 0; i < values; ++i) {
-      const size_t group = i / static_cast<size_t>(format.group);
-      const float product = block.scale[group] * static_cast<float>(block.code[i]);
-      out[begin + i] = format.has_min ? product - block.min[group] : product;
+    for (size_t g = 0; g < values / group; ++g) {
+      const float min = format.has_min ? block.min[g] : 0.0f;
+      for (size_t i = g * group; i < (g + 1) * group; ++i) {
+        const float product = block.scale[g] * static_cast<float>(block.code[i]);
+        out[begin + i] = format.has_min ? product - min : product;
+      }
     }
   }
 }
@@ -209,8 +211,8 @@ void DecodeGroups(DType dtype, std::span<const std::byte> blocks, GroupedRow& ou
     Unpack(dtype, blocks.data() + b * BytesPerBlock(dtype), block);
     std::memcpy(out.code.data() + b * values, block.code.data(), values);
     for (size_t g = 0; g < groups; ++g) {
-      out.scale[b * groups + g] = FromF16(ToF16(block.scale[g]));
-      if (format.has_min) out.min[b * groups + g] = FromF16(ToF16(block.min[g]));
+      out.scale[b * groups + g] = RoundToF16(block.scale[g]);
+      if (format.has_min) out.min[b * groups + g] = RoundToF16(block.min[g]);
     }
   }
 }

@@ -1,5 +1,5 @@
-// Encoding into blocks. A group's scale (and minimum) comes from a least-squares fit over a few candidate codings; the
-// types with 256 values then round these to the integers the block has room for, and choose the nearest codes again.
+// Encoding into blocks. A group's scale (and minimum) comes from a least-squares fit over a few candidate codings
+// (tensor/fit.h); the types with 256 values then round these to the integers the block has room for, and choose the nearest codes again.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/try.h"
+#include "tensor/fit.h"
 #include "tensor/ggml_blocks.h"
 #include "tensor/ggml_layout.h"
 #include "tensor/rounding.h"
@@ -14,20 +15,14 @@
 namespace dgemma {
 namespace {
 
-/// The two's complement or unsigned range of codes.
-struct CodeRange {
-  int32_t lowest;
-  int32_t highest;
-  int32_t Nearest(float value) const {
-    return static_cast<int32_t>(
-        std::nearbyint(std::clamp(value, static_cast<float>(lowest), static_cast<float>(highest))));
-  }
-};
+/// The nearest of these integers.
+int32_t Nearest(CodeRange codes, float value) {
+  return static_cast<int32_t>(
+      std::nearbyint(std::clamp(value, static_cast<float>(codes.lowest), static_cast<float>(codes.highest))));
+}
 
 /// value / scale, and 0 where the scale is 0.
 float Ratio(float value, float scale) { return scale == 0 ? 0.0f : value / scale; }
-
-float Half(float value) { return FromF16(ToF16(value)); }
 
 void StoreHalf(float value, std::byte* bytes) {
   const uint16_t bits = ToF16(value);
@@ -35,78 +30,18 @@ void StoreHalf(float value, std::byte* bytes) {
 }
 
 Result<void> RequireHalf(float scale) {
-  if (std::isfinite(Half(scale))) return {};
+  if (std::isfinite(RoundToF16(scale))) return {};
   return Fail(StatusCode::kInvalidFile, "holds values too large for this type (scales are half precision)");
 }
 
-/// With its sign. Not as a loop that keeps the value itself: Clang 19 at -O3 forgets the first of 16 values there.
+/// With its sign, of two that are alike the positive one. Not as a loop that keeps the value itself: Clang 19 at -O3 forgets the first of 16 values there.
 float LargestMagnitude(std::span<const float> values) {
   const auto [low, high] = std::ranges::minmax(values);
   return -low > high ? low : high;
 }
 
-/// Sums of one coding of a group: c the codes, w the values.
-struct Sums {
-  double wc = 0, cc = 0, c = 0, w = 0, ww = 0, n = 0;
-  void Add(float value, float code) {
-    const double v = static_cast<double>(value), k = static_cast<double>(code);
-    wc += v * k, cc += k * k, c += k, w += v, ww += v * v, n += 1;
-  }
-};
-
-/// The scale that minimises sum (w - scale code)^2 over `candidates` codings; coding(w / trial scale) gives a code.
-/// `end` is the code that takes the value of largest magnitude.
-template <typename Coding>
-float FitScale(std::span<const float> group, float end, int32_t candidates, Coding coding) {
-  const float largest = LargestMagnitude(group);
-  float best = 0;
-  double most = 0;  // of the squared length explained
-  for (int32_t candidate = -candidates; candidate <= candidates; ++candidate) {
-    const float trial = largest / (end + 0.1f * static_cast<float>(candidate));
-    Sums sums;
-    for (const float value : group) sums.Add(value, coding(Ratio(value, trial)));
-    const double explained = sums.cc > 0 ? sums.wc * sums.wc / sums.cc : 0;
-    if (explained > most) {
-      most = explained;
-      best = static_cast<float>(sums.wc / sums.cc);
-    }
-  }
-  return best;
-}
-
-struct ScaleAndMin {
-  float scale = 0, min = 0;
-};
-
-/// scale and min >= 0 that minimise sum (w - (scale code - min))^2 over candidate codings with codes 0..highest.
-ScaleAndMin FitScaleAndMin(std::span<const float> group, CodeRange codes) {
-  const auto [low, high] = std::minmax_element(group.begin(), group.end());
-  const float begin = std::min(0.0f, *low), range = std::max(0.0f, *high) - begin;
-  ScaleAndMin best{0, -begin};
-  double least = INFINITY;
-  for (int32_t candidate = -8; candidate <= 12; ++candidate) {
-    const float trial = range / (static_cast<float>(codes.highest) + 0.1f * static_cast<float>(candidate));
-    Sums s;
-    for (const float value : group) s.Add(value, static_cast<float>(codes.Nearest(Ratio(value - begin, trial))));
-    const double determinant = s.n * s.cc - s.c * s.c;
-    double scale = determinant > 0 ? (s.n * s.wc - s.c * s.w) / determinant : 0;
-    double min = (scale * s.c - s.w) / s.n;
-    if (min < 0) {
-      min = 0;
-      scale = s.cc > 0 ? s.wc / s.cc : 0;
-    }
-    const double error =
-        s.ww - 2 * (scale * s.wc - min * s.w) + scale * scale * s.cc - 2 * scale * min * s.c + s.n * min * min;
-    if (error < least) {
-      least = error;
-      best = {static_cast<float>(scale), static_cast<float>(min)};
-    }
-  }
-  return best;
-}
-
 /// `count` low halves and `count` high halves into `count` bytes.
-void PackNibbles(const int32_t* code, size_t count, std::byte* bytes) {
+void PackNibbles(const int8_t* code, size_t count, std::byte* bytes) {
   for (size_t i = 0; i < count; ++i) bytes[i] = static_cast<std::byte>((code[i] & 15) | (code[count + i] & 15) << 4);
 }
 
@@ -125,38 +60,38 @@ Result<void> EncodeQ8_0(std::span<const float> row, std::byte* bytes) {
 
 Result<void> EncodeQ4_0(std::span<const float> row, std::byte* bytes) {
   constexpr CodeRange kCodes{-8, 7};
-  const float d = FitScale(row, -8, 12, [&](float ratio) { return static_cast<float>(kCodes.Nearest(ratio)); });
+  const float d = FitScale(row, kCodes);
   DG_CHECK_OK(RequireHalf(d));
   StoreHalf(d, bytes);
-  std::array<int32_t, 32> code{};
-  for (size_t i = 0; i < row.size(); ++i) code[i] = kCodes.Nearest(Ratio(row[i], Half(d))) + 8;
+  std::array<int8_t, 32> code{};
+  NearestCodes(row, {RoundToF16(d), 0}, kCodes, code.data());
+  for (int8_t& c : code) c = static_cast<int8_t>(c + 8);
   PackNibbles(code.data(), 16, bytes + 2);
   return {};
 }
 
 /// Q4_K (`highest` 15) and Q5_K (31) up to the codes: writes d, dmin and the packed integers, returns the codes.
-Result<std::array<int32_t, 256>> EncodeWithMins(std::span<const float> row, int32_t highest, std::byte* bytes) {
-  const CodeRange codes{0, highest};
+Result<std::array<int8_t, 256>> EncodeWithMins(std::span<const float> row, int32_t highest, std::byte* bytes) {
   std::array<ScaleAndMin, 8> fit;
   float largest_scale = 0, largest_min = 0;
   for (size_t g = 0; g < 8; ++g) {
-    fit[g] = FitScaleAndMin(row.subspan(32 * g, 32), codes);
+    fit[g] = FitScaleAndMin(row.subspan(32 * g).first<32>(), highest);
     largest_scale = std::max(largest_scale, fit[g].scale);
     largest_min = std::max(largest_min, fit[g].min);
   }
   constexpr CodeRange kSixBits{0, 63};
   DG_CHECK_OK(RequireHalf(largest_scale / 63));
   DG_CHECK_OK(RequireHalf(largest_min / 63));
-  const float d = Half(largest_scale / 63), dmin = Half(largest_min / 63);
+  const float d = RoundToF16(largest_scale / 63), dmin = RoundToF16(largest_min / 63);
   StoreHalf(d, bytes);
   StoreHalf(dmin, bytes + 2);
   ScalesAndMins packed;
-  std::array<int32_t, 256> code{};
+  std::array<int8_t, 256> code{};
   for (size_t g = 0; g < 8; ++g) {
-    packed.scale[g] = static_cast<uint8_t>(kSixBits.Nearest(Ratio(fit[g].scale, d)));
-    packed.min[g] = static_cast<uint8_t>(kSixBits.Nearest(Ratio(fit[g].min, dmin)));
-    const float scale = d * static_cast<float>(packed.scale[g]), min = dmin * static_cast<float>(packed.min[g]);
-    for (size_t i = 32 * g; i < 32 * g + 32; ++i) code[i] = codes.Nearest(Ratio(row[i] + min, scale));
+    packed.scale[g] = static_cast<uint8_t>(Nearest(kSixBits, Ratio(fit[g].scale, d)));
+    packed.min[g] = static_cast<uint8_t>(Nearest(kSixBits, Ratio(fit[g].min, dmin)));
+    const ScaleAndMin kept{d * static_cast<float>(packed.scale[g]), dmin * static_cast<float>(packed.min[g])};
+    NearestCodes(row.subspan(32 * g, 32), kept, {0, highest}, code.data() + 32 * g);
   }
   PackSixBits(packed, bytes + 4);
   return code;
@@ -189,25 +124,24 @@ Result<IntegerScales> RoundScales(std::span<const float> scales, CodeRange integ
   IntegerScales out;
   out.d = LargestMagnitude(scales) / static_cast<float>(integers.lowest);
   DG_CHECK_OK(RequireHalf(out.d));
-  out.d = Half(out.d);
-  for (size_t g = 0; g < scales.size(); ++g) out.scale[g] = integers.Nearest(Ratio(scales[g], out.d));
+  out.d = RoundToF16(out.d);
+  for (size_t g = 0; g < scales.size(); ++g) out.scale[g] = Nearest(integers, Ratio(scales[g], out.d));
   return out;
 }
 
 Result<void> EncodeQ6K(std::span<const float> row, std::byte* bytes) {
   constexpr CodeRange kCodes{-32, 31};
   std::array<float, 16> fit{};
-  for (size_t g = 0; g < 16; ++g) {
-    fit[g] = FitScale(row.subspan(16 * g, 16), -32, 12,
-                      [&](float ratio) { return static_cast<float>(kCodes.Nearest(ratio)); });
-  }
+  for (size_t g = 0; g < 16; ++g) fit[g] = FitScale(row.subspan(16 * g, 16), kCodes);
   DG_TRY(const IntegerScales scales, RoundScales(fit, {-128, 127}));
-  std::array<int32_t, 256> code{};
-  for (size_t i = 0; i < 256; ++i) {
-    code[i] = kCodes.Nearest(Ratio(row[i], scales.d * static_cast<float>(scales.scale[i / 16]))) + 32;
+  std::array<int8_t, 256> code{};
+  for (size_t g = 0; g < 16; ++g) {
+    const ScaleAndMin kept{scales.d * static_cast<float>(scales.scale[g]), 0};
+    NearestCodes(row.subspan(16 * g, 16), kept, kCodes, code.data() + 16 * g);
   }
+  for (int8_t& c : code) c = static_cast<int8_t>(c + 32);
   for (size_t half = 0; half < 2; ++half) {
-    const int32_t* from = code.data() + 128 * half;
+    const int8_t* from = code.data() + 128 * half;
     PackNibbles(from, 64, bytes + 64 * half);
     for (size_t i = 0; i < 32; ++i) {
       int32_t high = 0;
@@ -220,22 +154,9 @@ Result<void> EncodeQ6K(std::span<const float> row, std::byte* bytes) {
   return {};
 }
 
-/// Index of the entry of kIq4Values nearest to a ratio.
-int32_t NearestIq4(float ratio) {
-  const auto above = std::lower_bound(kIq4Values.begin(), kIq4Values.end(), ratio,
-                                      [](int8_t value, float wanted) { return static_cast<float>(value) < wanted; });
-  if (above == kIq4Values.begin()) return 0;
-  if (above == kIq4Values.end()) return 15;
-  const auto index = static_cast<int32_t>(above - kIq4Values.begin());
-  return static_cast<float>(*above) - ratio < ratio - static_cast<float>(*(above - 1)) ? index : index - 1;
-}
-
 Result<void> EncodeIq4Xs(std::span<const float> row, std::byte* bytes) {
-  const auto value_of = [](int32_t code) { return static_cast<float>(kIq4Values[static_cast<size_t>(code)]); };
   std::array<float, 8> fit{};
-  for (size_t g = 0; g < 8; ++g) {
-    fit[g] = FitScale(row.subspan(32 * g, 32), -127, 160, [&](float ratio) { return value_of(NearestIq4(ratio)); });
-  }
+  for (size_t g = 0; g < 8; ++g) fit[g] = FitIq4Scale(row.subspan(32 * g).first<32>());
   DG_TRY(const IntegerScales scales, RoundScales(fit, {-32, 31}));
   StoreHalf(scales.d, bytes);
   uint32_t high = 0;
@@ -244,10 +165,8 @@ Result<void> EncodeIq4Xs(std::span<const float> row, std::byte* bytes) {
     const auto stored = static_cast<uint32_t>(scales.scale[g] + 32);
     low[g / 2] |= (stored & 15u) << (4 * (g % 2));
     high |= (stored >> 4) << (2 * g);
-    std::array<int32_t, 32> code{};
-    for (size_t i = 0; i < 32; ++i) {
-      code[i] = NearestIq4(Ratio(row[32 * g + i], scales.d * static_cast<float>(scales.scale[g])));
-    }
+    std::array<int8_t, 32> code{};
+    NearestIq4Codes(row.subspan(32 * g, 32), scales.d * static_cast<float>(scales.scale[g]), code.data());
     PackNibbles(code.data(), 16, bytes + 8 + 16 * g);
   }
   bytes[2] = static_cast<std::byte>(high & 255u);

@@ -11,18 +11,28 @@ namespace {
 
 constexpr int64_t kScaleAlignment = 64;
 
-/// Place of input `k` (of a row) among a panel's codes, and whether it is the high half of that byte.
-struct CodePlace {
-  int64_t byte;
-  bool high;
+/// Up to four inputs of a row, which lie side by side among a panel's codes.
+struct Quad {
+  size_t input;  ///< the first
+  size_t count;
+  size_t byte;  ///< of the first
+  bool high;    ///< in the high halves of these bytes
 };
 
-CodePlace PlaceOf(const WeightFormat& format, int64_t k, int64_t lane) {
-  const int64_t group = k / format.group, quad = k % format.group / 4, i = k % 4;
-  if (format.kind == WeightKind::kInt8)
-    return {((group * format.group / 4 + quad) * kPanelLanes + lane) * 4 + i, false};
-  const int64_t half = format.group / 8;
-  return {((group * half + quad % half) * kPanelLanes + lane) * 4 + i, quad >= half};
+/// Calls visit(quad) for all inputs of a row, in their order.
+template <typename Visit>
+void ForEachQuad(const WeightFormat& format, int64_t in, int64_t lane, const Visit& visit) {
+  const auto quads = static_cast<size_t>(format.group) / 4,
+             stored = format.kind == WeightKind::kInt8 ? quads : quads / 2;
+  const auto inputs = static_cast<size_t>(in), lanes = static_cast<size_t>(kPanelLanes);
+  size_t input = 0;
+  for (size_t begin = 0; input < inputs; begin += stored) {
+    for (size_t quad = 0; quad < quads && input < inputs; ++quad, input += 4) {
+      const bool high = quad >= stored;
+      const size_t place = begin + (high ? quad - stored : quad);
+      visit(Quad{input, std::min<size_t>(4, inputs - input), (place * lanes + static_cast<size_t>(lane)) * 4, high});
+    }
+  }
 }
 
 void StoreHalf(std::byte* to, float value) {
@@ -68,15 +78,17 @@ void StoreRow(const GroupedRow& row, const WeightFormat& format, int64_t in, int
     if (format.has_min) StoreHalf(panel.data() + ((groups + group) * kPanelLanes + lane) * 2, row.min[g]);
   }
   std::byte* codes = panel.data() + PanelScaleBytes(format, in);
-  for (int64_t k = 0; k < in; ++k) {
-    const CodePlace place = PlaceOf(format, k, lane);
-    const auto stored = static_cast<std::byte>(row.code[static_cast<size_t>(k)] + StoredOffset(format));
-    std::byte& byte = codes[place.byte];
-    if (format.kind == WeightKind::kInt8)
-      byte = stored;
-    else
-      byte = place.high ? (byte & std::byte{0x0F}) | (stored << 4) : (byte & std::byte{0xF0}) | stored;
-  }
+  const bool int8 = format.kind == WeightKind::kInt8;
+  ForEachQuad(format, in, lane, [&, offset = StoredOffset(format)](const Quad& quad) {
+    for (size_t i = 0; i < quad.count; ++i) {
+      const auto stored = static_cast<std::byte>(row.code[quad.input + i] + offset);
+      std::byte& byte = codes[quad.byte + i];
+      if (int8)
+        byte = stored;
+      else
+        byte = quad.high ? (byte & std::byte{0x0F}) | (stored << 4) : (byte & std::byte{0xF0}) | stored;
+    }
+  });
 }
 
 void LoadRow(std::span<const std::byte> panel, const WeightFormat& format, int64_t in, int64_t lane, GroupedRow& row) {
@@ -90,12 +102,14 @@ void LoadRow(std::span<const std::byte> panel, const WeightFormat& format, int64
     if (format.has_min) row.min[g] = LoadHalf(panel.data() + ((groups + group) * kPanelLanes + lane) * 2);
   }
   const std::byte* codes = panel.data() + PanelScaleBytes(format, in);
-  for (int64_t k = 0; k < in; ++k) {
-    const CodePlace place = PlaceOf(format, k, lane);
-    std::byte stored = codes[place.byte];
-    if (format.kind == WeightKind::kInt4) stored = place.high ? stored >> 4 : stored & std::byte{0x0F};
-    row.code[static_cast<size_t>(k)] = static_cast<int8_t>(std::to_integer<int32_t>(stored) - StoredOffset(format));
-  }
+  const bool int8 = format.kind == WeightKind::kInt8;
+  ForEachQuad(format, in, lane, [&, offset = StoredOffset(format)](const Quad& quad) {
+    for (size_t i = 0; i < quad.count; ++i) {
+      std::byte stored = codes[quad.byte + i];
+      if (!int8) stored = quad.high ? stored >> 4 : stored & std::byte{0x0F};
+      row.code[quad.input + i] = static_cast<int8_t>(std::to_integer<int32_t>(stored) - offset);
+    }
+  });
 }
 
 }  // namespace dgemma

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 
 namespace dgemma {
 
@@ -40,6 +41,17 @@ inline uint16_t ToF16(float value) {
     return static_cast<uint16_t>(sign | static_cast<uint32_t>(std::nearbyint(magnitude * 0x1p24f)));
   const uint32_t bits = std::bit_cast<uint32_t>(magnitude) - (112u << 23);
   return static_cast<uint16_t>(sign | ((bits + 0xFFF + ((bits >> 13) & 1)) >> 13));
+}
+
+/// FromF16(ToF16(value)) in a few operations that work on vectors alike.
+inline float RoundToF16(float value) {
+  const float magnitude = std::abs(value);
+  const uint32_t bits = std::bit_cast<uint32_t>(magnitude);
+  const float normal = std::bit_cast<float>((bits + 0xFFF + ((bits >> 13) & 1)) & ~0x1FFFu);
+  const float subnormal = (magnitude + 0.75f) - 0.75f;  // float32 from 0.5 to 1 is as fine as subnormal halves
+  const float finite = magnitude < 0x1p-14f ? subnormal : normal;
+  const float rounded = magnitude < 65520.0f ? finite : magnitude + std::numeric_limits<float>::infinity();
+  return std::copysign(rounded, value);
 }
 
 /// What a stored activation is rounded to. kBfloat16 rounds exactly where Transformers does for a bfloat16 model.

@@ -65,8 +65,6 @@ int32_t StoredZero(const CodeScales& scales, int64_t row, int64_t block) {
   return Nibble(scales.zero_points, (row / 8 * scales.grid_cols + block) * 8 + row % 8);
 }
 
-float Half(float value) { return FromF16(ToF16(value)); }
-
 }  // namespace
 
 const char* Name(CodeKind kind) {
@@ -129,8 +127,9 @@ void DecodeScaledGroups(const CodeScales& scales, std::span<const std::byte> cod
   for (int64_t group = 0; group < groups; ++group) {
     const int64_t block = group * format.group / scales.block_cols;
     const auto place = static_cast<size_t>(group);
-    out.scale[place] = Half(ScaleOf(scales, row, block) * (fp4 ? 0.5f : 1.0f));
-    if (format.has_min) out.min[place] = Half(out.scale[place] * static_cast<float>(StoredZero(scales, row, block)));
+    out.scale[place] = RoundToF16(ScaleOf(scales, row, block) * (fp4 ? 0.5f : 1.0f));
+    if (format.has_min)
+      out.min[place] = RoundToF16(out.scale[place] * static_cast<float>(StoredZero(scales, row, block)));
   }
   const int32_t offset = format.has_min ? 0 : kZeroCode;
   for (int64_t col = 0; col < cols; ++col) {

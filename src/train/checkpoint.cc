@@ -10,13 +10,13 @@
 #include <cstring>
 #include <system_error>
 
+#include "base/hash.h"
 #include "base/try.h"
 #include "engine/loaded_model.h"
 #include "files/messages.h"
 #include "files/new_folder.h"
 #include "files/safetensors_writer.h"
 #include "model/adapter_files.h"
-#include "model/convert.h"
 #include "model/stored_tensors.h"
 
 namespace dgemma {
@@ -43,8 +43,8 @@ TensorToWrite PackedTensor(std::string name, const TensorSpec& spec, const Weigh
 
 const Weight& SavedValues(const Optimizer::Slot& slot) { return slot.average.present() ? slot.average : slot.weight; }
 
-Result<void> WriteModelFiles(const ModelBase& base, const Config& config, const Optimizer& optimizer,
-                             const TrainKernels& kernels, const std::filesystem::path& folder) {
+Result<void> WriteTrainedModel(const ModelBase& base, const Config& config, const Optimizer& optimizer,
+                               const TrainKernels& kernels, const std::filesystem::path& folder) {
   std::vector<TensorToWrite> tensors;
   for (const TensorSpec& spec : ListTensors(config)) {
     const auto slot =
@@ -56,8 +56,7 @@ Result<void> WriteModelFiles(const ModelBase& base, const Config& config, const 
     DG_TRY(const TensorBytes stored, base.files.Tensor(spec.name));
     tensors.push_back(TensorFromMemory(spec.name, stored.dtype, spec.shape, stored.bytes));
   }
-  DG_CHECK_OK(WriteSafetensors(folder / "model.safetensors", std::move(tensors), {{"format", "pt"}}));
-  return SaveTexts(base.texts, folder);
+  return WriteModelFiles(folder, std::move(tensors), base.texts);
 }
 
 /// Values of a trained matrix of an adapter: [count, out, in].
@@ -146,7 +145,7 @@ Result<Weight> ReadPacked(const CheckpointFiles& files, const std::string& name,
 
 WriteTrained WriteModel(const ModelBase& base, const Config& config, const TrainKernels& kernels) {
   return [&](const Optimizer& optimizer, const std::filesystem::path& folder) {
-    return WriteModelFiles(base, config, optimizer, kernels, folder);
+    return WriteTrainedModel(base, config, optimizer, kernels, folder);
   };
 }
 
@@ -163,19 +162,14 @@ WriteTrained WriteTrainedAdapter(const Adapter& adapter, const Config& config, W
 
 uint64_t FingerprintOf(const CheckpointFiles& files, const Config& config) {
   constexpr size_t kBytes = 4096;
-  uint64_t hash = 0xCBF29CE484222325;  // FNV-1a
-  const auto add = [&hash](std::span<const std::byte> bytes) {
-    for (const std::byte byte : bytes) hash = (hash ^ static_cast<uint8_t>(byte)) * 0x100000001B3;
-  };
+  Fnv1a hash;
   for (const TensorSpec& spec : ListTensors(config)) {
     const auto tensor = files.Tensor(spec.name);
     if (!tensor) continue;  // under other names in a quantised folder; those of the rest still tell
-    add(std::as_bytes(std::span(spec.name)));
-    add(std::as_bytes(tensor->shape));
-    add(std::as_bytes(std::span(&tensor->dtype, 1)));
-    add(tensor->bytes.first(std::min(kBytes, tensor->bytes.size())));
+    hash.Add(spec.name).Add(std::as_bytes(tensor->shape)).Add(std::as_bytes(std::span(&tensor->dtype, 1)));
+    hash.Add(tensor->bytes.first(std::min(kBytes, tensor->bytes.size())));
   }
-  return hash;
+  return hash.value();
 }
 
 Result<void> SaveTrained(const WriteTrained& write, const Optimizer& optimizer, const std::filesystem::path& folder) {

@@ -6,7 +6,7 @@
 #include <optional>
 
 #include "files/checkpoint_files.h"
-#include "model/convert.h"
+#include "model/model_folder.h"
 #include "train/optimizer.h"
 
 namespace dgemma {

@@ -15,17 +15,6 @@ namespace dgemma {
 namespace {
 
 constexpr size_t kFirstFaults = 5;
-constexpr uint64_t kHashStart = 0xCBF29CE484222325, kHashFactor = 0x100000001B3;  // FNV-1a
-
-uint64_t Hash(std::string_view bytes, uint64_t hash) {
-  for (const char byte : bytes) hash = (hash ^ static_cast<unsigned char>(byte)) * kHashFactor;
-  return hash;
-}
-
-uint64_t HashNumber(uint64_t number, uint64_t hash) {
-  for (int shift = 0; shift < 64; shift += 8) hash = (hash ^ ((number >> shift) & 0xFF)) * kHashFactor;
-  return hash;
-}
 
 /// What Dataset::Place can hold.
 Result<void> CheckLimits(const DatasetLimits& limits) {
@@ -100,7 +89,6 @@ Result<Dataset> Dataset::Open(std::span<const std::string> paths, const Tokenize
     return Fail(StatusCode::kResourceExhausted,
                 fmt::format("data: {} files (at most {})", paths.size(), options.limits.files));
   }
-  data.fingerprint_ = kHashStart;
   for (const std::string& path : paths) {
     DG_TRY(auto file, DataFile::Open(path, options.limits));
     data.files_.push_back(std::move(file));
@@ -164,7 +152,7 @@ Result<void> Dataset::Count(size_t file, const DataLine& line, std::span<const E
     return Fail(StatusCode::kResourceExhausted, fmt::format("{}:{}: more than {} examples", files_[file]->path(),
                                                             line.number, options_.limits.examples));
   }
-  const uint64_t line_hash = Hash(line.text, kHashStart);
+  const uint64_t line_hash = Fnv1a().Add(line.text).value();
   ++statistics_.used;
   statistics_.examples += std::ssize(examples);
   TaskCounts& task = statistics_.tasks[examples.front().task];
@@ -176,7 +164,7 @@ Result<void> Dataset::Count(size_t file, const DataLine& line, std::span<const E
                        .bytes = static_cast<uint32_t>(line.text.size()),
                        .file = static_cast<uint16_t>(file),
                        .part = static_cast<uint16_t>(part)});
-    fingerprint_ = HashNumber(part, HashNumber(line_hash, fingerprint_));
+    fingerprint_.Add(line_hash).Add(part);
     for (const AnswerSpan& answer : examples[part].answers) {
       statistics_.context_tokens.Add(answer.begin);
       statistics_.answer_tokens.Add(answer.length());
@@ -195,7 +183,7 @@ Result<Example> Dataset::Get(int64_t index) const {
     return Fail(StatusCode::kInvalidFile,
                 fmt::format("{}: changed since it was opened (line at byte {})", file.path(), place.offset));
   };
-  if (line.size() != place.bytes || Hash(line, kHashStart) != place.line_hash) return changed();
+  if (line.size() != place.bytes || Fnv1a().Add(line).value() != place.line_hash) return changed();
   const auto record = file.ReadRecord({.text = line}, options_.limits);
   if (!record) return changed();
   auto examples = maker_.Make(*record);

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "base/hash.h"
 #include "train/data_file.h"
 #include "train/examples.h"
 
@@ -102,7 +103,7 @@ class Dataset final : public ExampleSource {
   const DatasetStatistics& statistics() const { return statistics_; }
   /// Depends on every line that gave an example, and on their order: a checkpoint notes it, so that a resumed training
   /// can tell whether its data are still the same.
-  uint64_t fingerprint() const { return fingerprint_; }
+  uint64_t fingerprint() const { return fingerprint_.value(); }
 
  private:
   /// Where an example's line lies.
@@ -126,7 +127,7 @@ class Dataset final : public ExampleSource {
   std::vector<std::unique_ptr<DataFile>> files_;
   std::vector<Place> places_;
   DatasetStatistics statistics_;
-  uint64_t fingerprint_ = 0;
+  Fnv1a fingerprint_;
 };
 
 }  // namespace dgemma

@@ -1,13 +1,13 @@
 // The hash and the stream behind tasks_random.h.
 #include "train/tasks_random.h"
 
+#include "base/hash.h"
 #include "base/philox.h"
 
 namespace dgemma {
 
 uint64_t HashText(std::string_view text) {
-  uint64_t hash = 0xCBF29CE484222325;
-  for (const char byte : text) hash = (hash ^ static_cast<unsigned char>(byte)) * 0x100000001B3;
+  uint64_t hash = Fnv1a().Add(text).value();
   hash = (hash ^ (hash >> 30)) * 0xBF58476D1CE4E5B9;
   hash = (hash ^ (hash >> 27)) * 0x94D049BB133111EB;
   return hash ^ (hash >> 31);

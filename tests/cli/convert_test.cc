@@ -1,11 +1,18 @@
 // `dgemma convert` as a process: files and folders come out, errors are reported, nothing is overwritten by accident.
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
 
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <boost/json/value_to.hpp>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <random>
+#include <set>
+#include <thread>
 
 #include "child.h"
 
@@ -100,6 +107,78 @@ TEST(Convert, OverwritesOnlyWhenForced) {
   ExpectRefused({"convert", folder / "absent.gguf", folder / "c.gguf"}, 1, "absent.gguf");
   std::ofstream(folder / "bad.gguf") << "GGUF";
   ExpectRefused({"convert", folder / "bad.gguf", folder / "c.gguf"}, 1, "beyond the end (truncated file?)");
+}
+
+/// Content of a file, or of the weights in a folder; "" where there is none.
+std::string Content(const std::string& path) {
+  std::ifstream in(std::filesystem::is_directory(path) ? path + "/model.safetensors" : path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+std::set<std::string> Names(const std::string& folder) {
+  std::set<std::string> names;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder))
+    names.insert(entry.path().lexically_relative(folder).string());
+  return names;
+}
+
+TEST(Convert, AFullDiskKeepsWhatWasThere) {
+  const TemporaryFolder folder;
+  const std::string file = folder / "a.gguf", out = folder / "b";
+  ASSERT_EQ(RunProgram({"convert", kStarter, file, "--type", "q4_0"}).code, 0);
+  ASSERT_EQ(RunProgram({"convert", kStarter, out, "--type", "f16"}).code, 0);
+  const std::string file_before = Content(file), out_before = Content(out);
+  const std::set<std::string> names = Names(folder.path());
+  // Files may have a megabyte; the program inherits it.
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit full{1 << 20, before.rlim_max};
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{"convert", kStarter, file, "-f", "--type", "q8_0"},
+        {"convert", kStarter, out, "-f"},
+        {"quantize", kStarter, out, "int8", "-f"},
+        {"convert", kStarter, folder / "new.gguf"},
+        {"quantize", kStarter, folder / "new", "int8"}}) {
+    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &full), 0);
+    const Ran ran = RunProgram(arguments);
+    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+    EXPECT_EQ(ran.code, 1);
+    EXPECT_NE(ran.err.find("write failed: File too large"), std::string::npos) << ran.err;
+    EXPECT_EQ(ran.err.find(".partial"), std::string::npos) << ran.err;
+    EXPECT_TRUE(Content(file) == file_before && Content(out) == out_before) << ran.err;
+    EXPECT_EQ(Names(folder.path()), names) << ran.err;
+  }
+}
+
+TEST(Convert, InterruptedOrKilledItLeavesTheOldOrTheWhole) {
+  const TemporaryFolder folder;
+  const std::string file = folder / "a.gguf", out = folder / "b";
+  const auto convert = [&](const std::string& target, const std::string& type) {
+    return std::vector<std::string>{"convert", kStarter, target, "-f", "-q", "--type", type};
+  };
+  for (const std::string& target : {file, out}) {
+    const std::string wanted = target == file ? "q8_0" : "f32";
+    ASSERT_EQ(RunProgram(convert(target, wanted)).code, 0);
+    const std::string whole = Content(target);
+    ASSERT_EQ(RunProgram(convert(target, "f16")).code, 0);
+    const std::string old = Content(target);
+    const std::set<std::string> names = Names(folder.path());
+    std::mt19937 random(3);
+    for (int round = 0; round < 12; ++round) {
+      const bool kills = round % 2 == 1;
+      TerminalChild child(convert(target, wanted));
+      std::this_thread::sleep_for(std::chrono::milliseconds(random() % 80));
+      child.Signal(kills ? SIGKILL : SIGINT);
+      child.Wait();
+      const std::string now = Content(target);
+      ASSERT_TRUE(now == old || now == whole) << target << " has " << now.size() << " bytes";
+      if (!kills) {
+        EXPECT_EQ(Names(folder.path()), names);
+      }
+      ASSERT_EQ(RunProgram(convert(target, "f16")).code, 0);
+      EXPECT_EQ(Names(folder.path()), names) << "the next run sweeps what a killed one left";
+    }
+  }
 }
 
 }  // namespace

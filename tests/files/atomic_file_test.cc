@@ -38,6 +38,9 @@ class FaultyFileSystem : public FileSystem {
     if (hit && fault_ == Fault::kZeroWrite) length = 0;
     return Fails("write") ? -1 : length == 0 ? 0 : SystemCalls().Write(descriptor, bytes, length);
   }
+  int WriteBack(int descriptor, off_t begin, off_t length) override {
+    return Fails("write back") ? -1 : SystemCalls().WriteBack(descriptor, begin, length);
+  }
   int Sync(int descriptor) override { return Fails("sync") ? -1 : SystemCalls().Sync(descriptor); }
   int Close(int descriptor) override {
     // Like Linux: the descriptor is gone even when close reports an error.
@@ -123,6 +126,31 @@ TEST(AtomicFile, EachCallMayFailOnce) {
       EXPECT_EQ(FileContent(target), renamed ? kAfter : kBefore);
     }
   }
+}
+
+TEST(AtomicFile, LargeFilesAreOnTheirWayToTheDiskBeforeTheLastSync) {
+  const std::string megabytes(size_t{20} << 20, 'm');
+  const auto save = [&](const std::filesystem::path& target, FileSystem& system) -> Result<void> {
+    auto file = AtomicFile::Create(target, system);
+    if (!file) return std::unexpected(file.error());
+    for (int piece = 0; piece < 4; ++piece) {
+      if (auto written = file->Write(AsBytes(megabytes)); !written) return written;
+    }
+    return file->Commit();
+  };
+  const std::vector<std::string> calls = {"open",       "lock", "write", "write",  "write back", "write", "write",
+                                          "write back", "sync", "close", "rename", "open",       "sync",  "close"};
+  const TempFolder folder;
+  FaultyFileSystem counted(-1, Fault::kNone);
+  ASSERT_TRUE(save(folder.path() / "f", counted));
+  EXPECT_EQ(counted.calls(), calls) << "after 40 and 80 MiB; twice 32 are whole";
+  const auto target = folder.Add("f", kBefore);
+  FaultyFileSystem full(4, Fault::kNoSpace);
+  const auto failed = save(target, full);
+  ASSERT_FALSE(failed) << "where blocks are only found for the disk, that is where it is full";
+  EXPECT_NE(failed.error().message.find("No space left on device"), std::string::npos) << failed.error().message;
+  EXPECT_EQ(FileContent(target), kBefore);
+  EXPECT_EQ(folder.Names(), std::vector<std::string>{"f"});
 }
 
 TEST(AtomicFile, TemporaryIsSweptLaterWhenItCannotBeRemoved) {

@@ -2,6 +2,8 @@
 #include "files/new_folder.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <fstream>
@@ -51,15 +53,50 @@ TEST(NewFolder, LeavesNothingWhenFillingFails) {
   EXPECT_EQ(EntriesOf(temporary.path()), 0U);
 }
 
-TEST(NewFolder, FillsAnExistingFolderWhereItIs) {
+TEST(NewFolder, AnExistingFolderKeepsItsFilesUntilAllAreWritten) {
+  const TempFolder temporary;
+  for (const char* name : {"there", "with_slash/"}) {
+    const std::filesystem::path target = temporary.path() / name;
+    std::filesystem::create_directories(target);
+    std::ofstream(target / "precious") << "p";
+    std::ofstream(target / "weights") << "old";
+    EXPECT_FALSE(SaveNewFolder(target, FailBetween));
+    EXPECT_EQ(FileContent(target / "weights"), "old");
+    EXPECT_EQ(EntriesOf(target), 2U);
+    ASSERT_TRUE(SaveNewFolder(target, [&](const std::filesystem::path& folder) {
+      EXPECT_EQ(FileContent(target / "weights"), "old");
+      return WriteTwo(folder);
+    }));
+    EXPECT_EQ(FileContent(target / "weights"), "w");
+    EXPECT_EQ(EntriesOf(target), 3U);
+  }
+  EXPECT_EQ(EntriesOf(temporary.path()), 2U);
+}
+
+TEST(NewFolder, ReplacesOnlyRegularFiles) {
   const TempFolder temporary;
   const std::filesystem::path target = temporary.path() / "there";
-  std::filesystem::create_directory(target);
-  std::ofstream(target / "precious") << "p";
-  EXPECT_FALSE(SaveNewFolder(target, FailBetween));
-  ASSERT_TRUE(SaveNewFolder(target, WriteTwo));
-  EXPECT_EQ(EntriesOf(target), 3U);
-  EXPECT_EQ(EntriesOf(temporary.path()), 1U);
+  std::filesystem::create_directories(target / "text");
+  std::ofstream(target / "weights") << "old";
+  const auto saved = SaveNewFolder(target, WriteTwo);
+  ASSERT_FALSE(saved);
+  EXPECT_EQ(saved.error().code, StatusCode::kInvalidArgument);
+  EXPECT_EQ(saved.error().message, (target / "text").string() + ": exists and is no regular file");
+  EXPECT_EQ(FileContent(target / "weights"), "old");
+  EXPECT_EQ(EntriesOf(target), 2U);
+}
+
+TEST(NewFolder, ErrorsNameTheTarget) {
+  const TempFolder temporary;
+  std::filesystem::create_directory(temporary.path() / "there");
+  for (const char* name : {"new", "there"}) {
+    const auto saved = SaveNewFolder(temporary.path() / name, [](const std::filesystem::path& folder) {
+      return Fail(StatusCode::kIo, (folder / "weights").string() + ": write failed (" + folder.string() + ")");
+    });
+    ASSERT_FALSE(saved);
+    const std::string target = (temporary.path() / name).string();
+    EXPECT_EQ(saved.error().message, target + "/weights: write failed (" + target + ")");
+  }
 }
 
 TEST(NewFolder, SaysWhichFolderCannotBeMade) {
@@ -90,14 +127,44 @@ TEST(SaveNewFolder, AnExistingFolderIsNotWrittenThroughLinks) {
 TEST(SaveNewFolder, SweepsWhatDeadProcessesLeft) {
   const TempFolder temp;
   const auto out = temp.path() / "out";
-  // No process has a number above the kernel's largest; this one lives.
-  const auto dead = out.string() + ".partial-2000000000",
+  // No process has a number above the kernel's largest; the parent lives. Our own number is that of one before us.
+  const auto dead = out.string() + ".partial-2000000000", ours = out.string() + ".partial-" + std::to_string(getpid()),
              alive = out.string() + ".partial-" + std::to_string(getppid()), other = out.string() + ".partial-x";
-  for (const std::string& folder : {dead, alive, other}) std::filesystem::create_directory(folder);
+  for (const std::string& folder : {dead, ours, alive, other}) std::filesystem::create_directory(folder);
   ASSERT_TRUE(SaveNewFolder(out, WriteTwo));
   EXPECT_FALSE(std::filesystem::exists(dead));
+  EXPECT_FALSE(std::filesystem::exists(ours));
   EXPECT_TRUE(std::filesystem::exists(alive));
   EXPECT_TRUE(std::filesystem::exists(other));
+}
+
+TEST(SaveNewFolder, AKilledWriterLeavesAPartialNameThatTheNextOneSweeps) {
+  const TempFolder temp;
+  const auto fresh = temp.path() / "fresh", old = temp.path() / "old";
+  ASSERT_TRUE(SaveNewFolder(old, WriteTwo));
+  for (const std::filesystem::path& target : {fresh, old}) {
+    const pid_t child = fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      const auto killed = SaveNewFolder(target, [](const std::filesystem::path& folder) -> Result<void> {
+        std::ofstream(folder / "weights") << "half";
+        kill(getpid(), SIGKILL);
+        return {};
+      });
+      _exit(killed ? 1 : 2);
+    }
+    int state = 0;
+    waitpid(child, &state, 0);
+    ASSERT_TRUE(WIFSIGNALED(state));
+    const auto partial = target == old ? old / (".partial-" + std::to_string(child))
+                                       : temp.path() / ("fresh.partial-" + std::to_string(child));
+    EXPECT_TRUE(std::filesystem::exists(partial / "weights"));
+    EXPECT_EQ(FileContent(target / "weights"), target == old ? "w" : "");
+    ASSERT_TRUE(SaveNewFolder(target, WriteTwo));
+    EXPECT_FALSE(std::filesystem::exists(partial));
+    EXPECT_EQ(EntriesOf(target), 2U);
+  }
+  EXPECT_EQ(EntriesOf(temp.path()), 2U);
 }
 
 }  // namespace

@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "delta_cases.h"
-#include "kernels/cpu/targets.h"
+#include "tensor/targets.h"
 
 #include "hwy/targets.h"
 

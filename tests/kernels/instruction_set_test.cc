@@ -9,7 +9,7 @@
 #include <random>
 
 #include "kernels/cpu/simd.h"
-#include "kernels/cpu/targets.h"
+#include "tensor/targets.h"
 
 #include "hwy/targets.h"
 #include "op_cases.h"

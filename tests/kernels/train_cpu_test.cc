@@ -7,8 +7,8 @@
 #include <cmath>
 #include <limits>
 
-#include "kernels/cpu/targets.h"
 #include "kernels/cpu/train_backend.h"
+#include "tensor/targets.h"
 
 #include "hwy/targets.h"
 #include "train_cases.h"

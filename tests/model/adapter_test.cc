@@ -219,7 +219,7 @@ TEST(MergeAdapters, LeavesNothingBehindWhenItFails) {
   Adapter adapter{"made", {MakeDelta(DeltaRole::kBoth, 1, 1, 1)}};
   const AppliedAdapter applied{&adapter, 1};
   std::stop_source stop;
-  MergeOptions options;
+  StreamOptions options;
   options.stop = stop.get_token();
   options.progress = [&](int64_t, int64_t) { stop.request_stop(); };
   const auto cancelled = MergeAdapters(files, config, {&applied, 1}, root.path() / "merged", options, pool);

@@ -297,7 +297,7 @@ TEST_F(GgufModelTest, FoldersComeBackToTheByte) {
     EXPECT_TRUE(std::ranges::equal(tensor.bytes, original->bytes)) << tensor.name;
   }
   EXPECT_EQ(Ask(folder, DecodeMode::kDiffusion).tokens, Ask(kStarter, DecodeMode::kDiffusion).tokens);
-  const ConvertOptions blocks{DType::kQ8_0, "", {}, {}};
+  const ConvertOptions blocks{DType::kQ8_0, "", {}};
   EXPECT_EQ(SaveFolder(files, *ReadConfig(files), folder, blocks, pool_).error().code, StatusCode::kInvalidArgument);
 }
 
@@ -310,8 +310,8 @@ TEST_F(GgufModelTest, ThreadsDoNotChangeAByteAndACancelledFileIsNotThere) {
   ASSERT_TRUE(SaveGguf(files_, config_, path + "1.gguf", options, one));
   EXPECT_EQ(*ReadWholeFile(path, 1 << 30), *ReadWholeFile(path + "1.gguf", 1 << 30));
   std::stop_source stop;
-  options.stop = stop.get_token();
-  options.progress = [&](int64_t done, int64_t total) {
+  options.stream.stop = stop.get_token();
+  options.stream.progress = [&](int64_t done, int64_t total) {
     EXPECT_LE(done, total);
     stop.request_stop();
   };

@@ -11,9 +11,11 @@
 #include <random>
 #include <string>
 
+#include "base/hash.h"
 #include "files/checkpoint_files.h"
 #include "tensor/rounding.h"
 #include "tensor/stored.h"
+#include "weight_rows.h"
 
 namespace dgemma {
 namespace {
@@ -229,6 +231,18 @@ TEST(GgmlBlocks, EncodingADecodedRowAgainChangesLittle) {
       }
       EXPECT_LE(again, first) << Name(dtype);
     }
+  }
+}
+
+/// Of rows of every kind, as the encoder made them that tried one candidate after the other.
+TEST(GgmlBlocks, EncodersStillWriteTheSameBytes) {
+  constexpr std::pair<DType, uint64_t> kRecorded[] = {
+      {DType::kQ4_0, 0x01A3EFCE5CB42685}, {DType::kQ8_0, 0x70597AD4DAD64426}, {DType::kQ4K, 0x416FE9FAAB1A9256},
+      {DType::kQ5K, 0x406FA9C220358EA9},  {DType::kQ6K, 0x08FDF531710BAF40},  {DType::kIq4Xs, 0x8CBC432159BD9122}};
+  for (const auto& [dtype, recorded] : kRecorded) {
+    Fnv1a hash;
+    for (int kind = 0; kind < kWeightRowKinds; ++kind) hash.Add(Encode(dtype, WeightRow(kind, 1024)));
+    EXPECT_EQ(hash.value(), recorded) << Name(dtype);
   }
 }
 

@@ -5,13 +5,16 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <random>
 
+#include "base/hash.h"
 #include "tensor/rounding.h"
 #include "tensor/stored.h"
+#include "weight_rows.h"
 
 namespace dgemma {
 namespace {
@@ -163,6 +166,50 @@ TEST(QuantizeRow, KeepsItsOwnGridAndZeros) {
     QuantizeRow(grid, format, {}, again);
     EXPECT_EQ(Back(again, format), grid) << Name(format);
   }
+}
+
+/// Of rows of every kind, with and without importance, as the search made them that tried one candidate after the other.
+TEST(QuantizeRow, StillMakesTheSameCodes) {
+  constexpr std::pair<const char*, uint64_t> kRecorded[] = {
+      {"int8-16", 0x5D224021086D7089},     {"int8-32", 0x192B0D626B732171},     {"int8-64", 0x20C11615A461ADF9},
+      {"int8-16-min", 0xD854A77AA0CFE92A}, {"int8-32-min", 0x1206CF22E18C07C0}, {"int8-64-min", 0x87DB917FC3C6017F},
+      {"int4-16", 0x092627F28FFF9838},     {"int4-32", 0x84B7042B59192260},     {"int4-64", 0x5169E7276D02F6F0},
+      {"int4-16-min", 0x071CDD17733E46C3}, {"int4-32-min", 0xE2DB67D62AC9ED63}, {"int4-64-min", 0x798FFFC44896F095}};
+  std::vector<float> importance = WeightRow(14, 1000);
+  for (float& weight : importance) weight = std::abs(weight);
+  for (const auto& [name, recorded] : kRecorded) {
+    Fnv1a hash;
+    for (int kind = 0; kind < kWeightRowKinds; ++kind) {
+      for (const auto& weights : {std::span<const float>(), std::span<const float>(importance)}) {
+        GroupedRow coded;
+        QuantizeRow(WeightRow(kind, 1000), *ParseWeightFormat(name), weights, coded);
+        for (const auto& part : {std::as_bytes(std::span(coded.code)), std::as_bytes(std::span(coded.scale)),
+                                 std::as_bytes(std::span(coded.min))})
+          hash.Add(part);
+      }
+    }
+    EXPECT_EQ(hash.value(), recorded) << name;
+  }
+}
+
+TEST(RoundToF16, IsTheWayThereAndBack) {
+  const auto check = [](uint32_t bits) {
+    const auto value = std::bit_cast<float>(bits);
+    const float there_and_back = FromF16(ToF16(value)), rounded = RoundToF16(value);
+    if (std::isnan(value)) {
+      ASSERT_TRUE(std::isnan(rounded)) << bits;
+    } else {
+      ASSERT_EQ(std::bit_cast<uint32_t>(rounded), std::bit_cast<uint32_t>(there_and_back)) << value;
+    }
+  };
+  for (uint32_t half = 0; half < 0x10000; ++half) {
+    // Every half, the middle to the next one, and the neighbours of both.
+    const auto bits = std::bit_cast<uint32_t>(FromF16(static_cast<uint16_t>(half)));
+    for (const uint32_t around : {bits, bits + 0x1000, bits + 0x00800000})
+      for (const uint32_t near : {around - 1, around, around + 1}) check(near);
+  }
+  std::mt19937 engine(5);
+  for (int i = 0; i < 1'000'000; ++i) check(static_cast<uint32_t>(engine()));
 }
 
 TEST(ReadGroupedRow, RefusesWhatHalfPrecisionCannotHold) {

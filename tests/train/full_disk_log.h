@@ -24,6 +24,9 @@ class FullDisk final : public FileSystem {
     bytes_left -= fits;
     return SystemCalls().Write(descriptor, bytes, fits);
   }
+  int WriteBack(int descriptor, off_t begin, off_t length) override {
+    return SystemCalls().WriteBack(descriptor, begin, length);
+  }
   int Sync(int descriptor) override { return SystemCalls().Sync(descriptor); }
   int Close(int descriptor) override { return SystemCalls().Close(descriptor); }
   int Rename(const std::string& from, const std::string& to) override { return SystemCalls().Rename(from, to); }

@@ -1,7 +1,7 @@
 // Loops that reach the limits of a core: multiply-adds from registers, and sequential reads. Compiled for each instruction set.
 #include "kernels/cpu/simd.h"
-#include "kernels/cpu/targets.h"
 #include "kernels/cpu/tile.h"
+#include "tensor/targets.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/peak.cc"

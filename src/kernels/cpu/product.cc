@@ -5,8 +5,8 @@
 #include <cstring>
 
 #include "kernels/cpu/simd.h"
-#include "kernels/cpu/targets.h"
 #include "kernels/cpu/tile.h"
+#include "tensor/targets.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/product.cc"

@@ -6,8 +6,8 @@
 #include <limits>
 
 #include "kernels/cpu/simd.h"
-#include "kernels/cpu/targets.h"
 #include "tensor/groups.h"
+#include "tensor/targets.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/rows.cc"

@@ -2,8 +2,8 @@
 // TrainRowOps.
 #include <algorithm>
 
-#include "kernels/cpu/targets.h"
 #include "kernels/cpu/train_simd.h"
+#include "tensor/targets.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/train_rows.cc"

@@ -1,6 +1,6 @@
 // Which instruction sets the vector code is compiled for. Included before any Highway header in every re-included source: the
-// best of the enabled sets is chosen when a backend is made. Left out: sets without fixed vector sizes, and x86 sets between the
-// baseline and AVX2 (no processor of the last ten years stops there).
+// best of the enabled sets is chosen at run time. Left out: sets without fixed vector sizes, and x86 sets between the baseline
+// and AVX2 (no processor of the last ten years stops there).
 #pragma once
 
 // The names are Highway's; it expands this where all of them are defined.
