@@ -8,6 +8,10 @@
 #include <limits>
 #include <random>
 
+#include "kernels/cpu/packed.h"
+#include "tensor/targets.h"
+
+#include "hwy/targets.h"
 #include "op_cases.h"
 #include "tensor/panels.h"
 
@@ -86,7 +90,7 @@ TEST(GroupedProduct, IsTheDefinitionOnEveryInstructionSetFormatAndShape) {
       a.scale[row] = 0.01f * static_cast<float>(row + 1);
       for (int64_t i = 0; i < s.in; ++i)
         a.code[row * a.stride + i] = static_cast<int8_t>(row == 0 ? 127 : code(engine));
-      SumCodes(a, row);
+      SumCodes(ChooseRowOps(), a, row);
     }
     for (const WeightFormat& format : AllFormats()) {
       CodedMatrix w(format, s.out, s.in);
@@ -105,6 +109,93 @@ TEST(GroupedProduct, IsTheDefinitionOnEveryInstructionSetFormatAndShape) {
       }
     }
   }
+}
+
+/// Calls `check` with every instruction set that Highway's kernels were compiled for and this machine has.
+template <typename Check>
+void OnEveryTarget(Check check) {
+  for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
+    hwy::SetSupportedTargetsForTest(target);
+    hwy::GetChosenTarget().DeInit();
+    check(hwy::TargetName(target));
+  }
+  hwy::SetSupportedTargetsForTest(0);
+  hwy::GetChosenTarget().DeInit();
+}
+
+TEST(WidenBlock, GivesTheValuesOfTheGroupsAndNoOtherRows) {
+  for (const WeightFormat& format : AllFormats()) {
+    CodedMatrix w(format, 70, 150);
+    PackedMatrix matrix;
+    matrix.panels = w.Panels();
+    matrix.format = format;
+    matrix.out = w.out;
+    matrix.in = w.in;
+    matrix.panel_bytes = PanelBytes(format, w.in);
+    OnEveryTarget([&](const char* target) {
+      const ProductOps ops = ChooseProductOps();
+      const MatrixBlock block{16, 54, 48, 102};  // rows 16 to 69, columns 48 to 149: neither a multiple of 16
+      LiveIds needed;
+      for (const size_t row : {0U, 3U, 4U, 15U, 37U, 53U}) needed.set(row);
+      std::vector<float> widened(7 * 64 * 16, -1e9f);
+      WidenBlock(ops, matrix, block, needed, widened.data());
+      int64_t wrong = 0;
+      for (int64_t row = 0; row < block.rows; ++row) {
+        std::vector<float> values(static_cast<size_t>(w.in));
+        DequantizeRow(w.rows[static_cast<size_t>(block.row + row)], format, values);
+        for (int64_t col = 0; col < block.cols; ++col) {
+          const float value = widened[static_cast<size_t>((col / 16 * 64 + row) * 16 + col % 16)];
+          const bool wanted = needed[static_cast<size_t>(row)];
+          wrong += value != (wanted ? values[static_cast<size_t>(block.col + col)] : -1e9f) ? 1 : 0;
+        }
+      }
+      EXPECT_EQ(wrong, 0) << Name(format) << ", " << target;
+    });
+  }
+}
+
+TEST(ListAbove, NamesThePlacesThatAboveCounts) {
+  const std::vector<float> x = Normals(256, 5);
+  OnEveryTarget([&](const char* target) {
+    const RowOps ops = ChooseRowOps();
+    for (const int64_t n : {1, 3, 15, 16, 17, 100, 255, 256}) {
+      for (const float threshold : {0.0f, 0.1f, 1.5f, std::abs(x[0]), 9.0f}) {
+        std::vector<uint8_t> expected, places(static_cast<size_t>(n) + 1, uint8_t{77});
+        for (int64_t i = 0; i < n; ++i) {
+          if (x[static_cast<size_t>(i)] > threshold) expected.push_back(static_cast<uint8_t>(i));
+        }
+        const int64_t found = ops.list_above(x.data(), n, threshold, places.data());
+        EXPECT_EQ(found, ops.above(x.data(), n, threshold).count) << target;
+        EXPECT_EQ(places[static_cast<size_t>(found)], 77) << target << ": written past the last place";
+        places.resize(static_cast<size_t>(found));
+        EXPECT_EQ(places, expected) << target << ", " << n << " values above " << threshold;
+      }
+    }
+  });
+}
+
+TEST(SumCodes, SumsGroupsOfEverySize) {
+  std::mt19937 engine(11);
+  std::uniform_int_distribution<int32_t> code(-128, 127);
+  std::vector<float> memory(static_cast<size_t>(CodeFloats(2, 150)));
+  const QuantizedRows a = CodeRows(memory.data(), 2, 150);
+  for (int64_t row = 0; row < 2; ++row) {  // the second one all at the edge
+    for (int64_t i = 0; i < a.stride; ++i)
+      a.code[row * a.stride + i] = static_cast<int8_t>(i >= 150 ? 0 : row == 1 ? -128 : code(engine));
+  }
+  OnEveryTarget([&](const char* target) {
+    for (int64_t row = 0; row < 2; ++row) {
+      SumCodes(ChooseRowOps(), a, row);
+      for (const int64_t group : {16, 32, 64}) {
+        const int32_t* sums = a.GroupSums(group) + row * a.sum_stride;
+        for (int64_t g = 0; g < 192 / group; ++g) {
+          int32_t expected = 0;
+          for (int64_t i = g * group; i < (g + 1) * group; ++i) expected += a.code[row * a.stride + i];
+          EXPECT_EQ(sums[g], expected) << target << ", groups of " << group;
+        }
+      }
+    }
+  });
 }
 
 TEST(Panels, GiveBackWhatWasStored) {

@@ -57,17 +57,12 @@ QuantizedRows CodeRows(float* memory, int64_t rows, int64_t in) {
           reinterpret_cast<int32_t*>(scale + rows), SumStride(in),  rows};
 }
 
-void SumCodes(const QuantizedRows& a, int64_t row) {
+void SumCodes(const RowOps& ops, const QuantizedRows& a, int64_t row) {
   const int64_t parts = a.sum_stride / 7;
-  const int8_t* code = a.code + row * a.stride;
   int32_t* by16 = a.sum + row * a.sum_stride;
   int32_t* by32 = by16 + 4 * parts;
   int32_t* by64 = by32 + 2 * parts;
-  for (int64_t g = 0; g < 4 * parts; ++g) {
-    int32_t total = 0;
-    for (int64_t i = 0; i < 16; ++i) total += code[g * 16 + i];
-    by16[g] = total;
-  }
+  ops.sum_codes(a.code + row * a.stride, 4 * parts, by16);
   for (int64_t g = 0; g < 2 * parts; ++g) by32[g] = by16[2 * g] + by16[2 * g + 1];
   for (int64_t g = 0; g < parts; ++g) by64[g] = by32[2 * g] + by32[2 * g + 1];
 }

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/cpu/simd.h"
 #include "tensor/format.h"
 
 namespace dgemma {
@@ -38,7 +39,7 @@ struct QuantizedRows {
 int64_t CodeFloats(int64_t rows, int64_t in);
 QuantizedRows CodeRows(float* memory, int64_t rows, int64_t in);
 /// Fills the sums of a row from its codes.
-void SumCodes(const QuantizedRows& a, int64_t row);
+void SumCodes(const RowOps& ops, const QuantizedRows& a, int64_t row);
 /// Copies all rows; both of one depth.
 void CopyCodes(const QuantizedRows& from, const QuantizedRows& to);
 

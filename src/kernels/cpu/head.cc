@@ -96,11 +96,7 @@ void CpuKernels::SweepProbabilities(CpuHeadScratch& state, int64_t first_id, int
     const float threshold = state.embedding.format.grouped() ? MassThreshold(e, count, running) : kNegligible;
     live[part] = static_cast<int32_t>(row_.above(e, count, threshold).count);
     if (live[part] == 0 || live[part] >= kFewIds) continue;
-    int32_t found = 0;
-    for (int64_t i = 0; i < count; ++i) {
-      few[std::min<int64_t>(found, kFewIds - 1)] = static_cast<uint8_t>(i);
-      found += e[i] > threshold ? 1 : 0;
-    }
+    row_.list_above(e, count, threshold, few);
   }
 }
 

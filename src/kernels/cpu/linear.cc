@@ -37,7 +37,7 @@ ProductInput CpuKernels::Input(Matrix a, std::initializer_list<const Weight*> re
       int8_t* code = codes.code + row * codes.stride;
       codes.scale[row] = row_.quantize(a.Row(row), a.cols, code);
       std::fill(code + a.cols, code + codes.stride, int8_t{0});
-      SumCodes(codes, row);
+      SumCodes(row_, codes, row);
     }
   };
   RunRows(a.rows, 4 * a.cols, prepare);

@@ -78,58 +78,35 @@ Result<void> PackPanels(const StoredTensor& tensor, const Weight& weight, Thread
 
 namespace {
 
-float HalfAt(const std::byte* from) {
-  uint16_t bits = 0;
-  std::memcpy(&bits, from, sizeof(bits));
-  return FromF16(bits);
-}
-
-void WidenGrouped(const PackedMatrix& matrix, const MatrixBlock& block, const LiveIds& needed, float* out) {
+void WidenGrouped(const ProductOps& ops, const PackedMatrix& matrix, const MatrixBlock& block, const LiveIds& needed,
+                  float* out) {
   const WeightFormat& format = matrix.format;
   const int64_t groups = GroupCount(format, matrix.in);
   const int64_t out_panel = (block.rows + kPanel - 1) / kPanel * kPanel * kPanel;
-  const auto offset = static_cast<float>(StoredOffset(format));
   const bool int4 = format.kind == WeightKind::kInt4;
   const int64_t half = format.group / 8;  // quads of an int4 group whose codes are low halves
+  GroupedColumns columns{};
+  columns.code_mask = int4 ? 0x0F0F0F0Fu : 0xFFFFFFFFu;
+  columns.offset = static_cast<float>(StoredOffset(format));
   for (int64_t begin = 0; begin < block.rows; begin += kPanel) {
-    uint32_t lanes = 0;
+    columns.lanes = 0;
     for (int64_t lane = 0; lane < kPanel; ++lane) {
-      if (needed[static_cast<size_t>(begin + lane)]) lanes |= 1u << lane;
+      if (needed[static_cast<size_t>(begin + lane)]) columns.lanes |= 1u << lane;
     }
-    if (lanes == 0) continue;
+    if (columns.lanes == 0) continue;
     const std::byte* panel = matrix.Panel((block.row + begin) / kPanel);
     const std::byte* codes = panel + PanelScaleBytes(format, matrix.in);
-    float scale[kPanel] = {}, shift[kPanel] = {};
-    for (int64_t k = block.col, last_group = -1; k < block.col + block.cols; k += kPanel) {  // 16 columns share a group
+    for (int64_t k = block.col; k < block.col + block.cols; k += kPanel) {  // 16 columns share a group
       const int64_t group = k / format.group;
-      if (group != last_group) {
-        for (int64_t lane = 0; lane < kPanel; ++lane) {
-          scale[lane] = HalfAt(panel + (group * kPanel + lane) * 2);
-          shift[lane] = format.has_min ? HalfAt(panel + ((groups + group) * kPanel + lane) * 2) : 0.0f;
-        }
-        last_group = group;
-      }
-      const std::byte* quads[4];
-      int32_t low_bit[4];  // a group of 16 has its low and high halves in the same 16 columns
-      for (int64_t q = 0; q < 4; ++q) {
+      columns.scale = panel + group * kPanel * 2;
+      columns.min = format.has_min ? panel + (groups + group) * kPanel * 2 : nullptr;
+      for (int64_t q = 0; q < 4; ++q) {  // a group of 16 has its low and high halves in the same 16 columns
+        const auto place = static_cast<size_t>(q);
         const int64_t quad = k % format.group / 4 + q;
-        quads[q] = codes + (int4 ? group * half + quad % half : k / 4 + q) * kPanel * 4;
-        low_bit[q] = int4 && quad >= half ? 4 : 0;
+        columns.quads[place] = codes + (int4 ? group * half + quad % half : k / 4 + q) * kPanel * 4;
+        columns.high_half[place] = int4 && quad >= half;
       }
-      float* to = out + (k - block.col) / kPanel * out_panel + begin * kPanel;
-      for (int64_t lane = 0; lane < kPanel; ++lane) {
-        if ((lanes >> lane & 1) == 0) continue;
-        uint32_t words[4];
-        for (int64_t q = 0; q < 4; ++q) {
-          std::memcpy(&words[q], quads[q] + lane * 4, 4);
-          if (int4) words[q] = words[q] >> low_bit[q] & 0x0F0F0F0Fu;
-        }
-        uint8_t bytes[kPanel];
-        std::memcpy(bytes, words, sizeof(bytes));
-        float* values = to + lane * kPanel;
-        const float s = scale[lane], m = shift[lane];
-        for (int64_t i = 0; i < kPanel; ++i) values[i] = s * (static_cast<float>(bytes[i]) - offset) - m;
-      }
+      ops.widen(columns, out + (k - block.col) / kPanel * out_panel + begin * kPanel);
     }
   }
 }
@@ -139,7 +116,7 @@ void WidenGrouped(const PackedMatrix& matrix, const MatrixBlock& block, const Li
 void WidenBlock(const ProductOps& ops, const PackedMatrix& matrix, const MatrixBlock& block, const LiveIds& needed,
                 float* out) {
   if (matrix.format.grouped()) {
-    WidenGrouped(matrix, block, needed, out);
+    WidenGrouped(ops, matrix, block, needed, out);
     return;
   }
   const PanelFormat format = matrix.panel_format();

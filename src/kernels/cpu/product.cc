@@ -15,6 +15,7 @@
 #include "hwy/highway.h"
 #include "kernels/cpu/product-inl.h"
 #include "kernels/cpu/transpose-inl.h"
+#include "kernels/cpu/widen-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace dgemma {
@@ -345,9 +346,9 @@ void AddFew(const float* a, const uint8_t* id, int64_t count, const float* b, in
 std::vector<ProductOps> MakeProductOps() {
   std::vector<ProductOps> found;
 #if HWY_TARGET == HWY_AVX3
-  if (HasBf16Dots()) found.push_back({"AVX3 bf16", kTileRows, &MultiplyWithDots, &TransposePanels, &AddFew});
+  if (HasBf16Dots()) found.push_back({"AVX3 bf16", kTileRows, &MultiplyWithDots, &TransposePanels, &AddFew, &Widen});
 #endif
-  found.push_back({hwy::TargetName(HWY_TARGET), kTileRows, &Multiply, &TransposePanels, &AddFew});
+  found.push_back({hwy::TargetName(HWY_TARGET), kTileRows, &Multiply, &TransposePanels, &AddFew, &Widen});
   return found;
 }
 

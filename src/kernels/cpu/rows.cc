@@ -1,8 +1,10 @@
 // Vector operations on single rows: norms, activations, rotary, softmax of a block, statistics of logits.
 // Compiled once for each instruction set; everything above calls it through RowOps.
 #include <algorithm>
+#include <bit>
 #include <cfloat>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "kernels/cpu/simd.h"
@@ -251,9 +253,36 @@ AboveThreshold Above(const float* x, int64_t n, float threshold) {
   return {count, Total(below)};
 }
 
+int64_t ListAbove(const float* x, int64_t n, float threshold, uint8_t* places) {
+  const RowTag d;
+  const RowVec limit = hn::Set(d, threshold);
+  int64_t found = 0;
+  for (int64_t i = 0; i < n; i += kLanes) {
+    uint8_t bytes[8] = {};
+    hn::StoreMaskBits(d, hn::Gt(LoadPart(x + i, n - i, threshold), limit), bytes);
+    uint32_t bits = 0;
+    std::memcpy(&bits, bytes, sizeof(bits));
+    for (bits &= (1u << kLanes) - 1; bits != 0; bits &= bits - 1) {
+      places[found++] = static_cast<uint8_t>(i + std::countr_zero(bits));
+    }
+  }
+  return found;
+}
+
+void SumCodes(const int8_t* code, int64_t groups, int32_t* sum) {
+  const hn::CappedTag<uint8_t, 16> d8;
+  const auto sign = hn::Set(d8, uint8_t{0x80});
+  for (int64_t g = 0; g < groups; ++g) {  // code + 128 is not negative: eight of them at a time
+    const auto codes = hn::Xor(hn::LoadU(d8, reinterpret_cast<const uint8_t*>(code) + 16 * g), sign);
+    const auto eights = hn::SumsOf8(codes);
+    sum[g] = static_cast<int32_t>(hn::GetLane(eights) + hn::ExtractLane(eights, 1)) - 16 * 128;
+  }
+}
+
 RowOps MakeRowOps() {
-  return {&SumSquares, &Scale,  &Add,        &AddScaled,    &Divide, &GeluMultiply, &Rotate,   &SoftmaxBlock,
-          &Softcap,    &Temper, &InspectRow, &Exponentiate, &Above,  &Quantize,     &RoundBf16};
+  return {&SumSquares, &Scale,        &Add,      &AddScaled, &Divide,     &GeluMultiply,
+          &Rotate,     &SoftmaxBlock, &Softcap,  &Temper,    &InspectRow, &Exponentiate,
+          &Above,      &ListAbove,    &Quantize, &SumCodes,  &RoundBf16};
 }
 
 }  // namespace HWY_NAMESPACE

@@ -5,6 +5,8 @@
 // for each output, so tiling, the number of rows and the split into tasks cannot change a bit of it.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -42,6 +44,17 @@ struct Product {
   Start start = Start::kZero;
 };
 
+/// 16 columns, all of one group, of a panel of 16 rows of grouped weights (tensor/panels.h).
+struct GroupedColumns {
+  std::array<const std::byte*, 4> quads;  ///< u8 [16 rows, 4 columns] each
+  std::array<bool, 4> high_half;          ///< int4: the codes are the high halves of the bytes
+  uint32_t code_mask;                     ///< on four bytes: all of them, or their low halves
+  float offset;                           ///< what was added to a code before it was stored
+  const std::byte* scale;                 ///< f16 [16 rows]
+  const std::byte* min;                   ///< f16 [16 rows]; null: none
+  uint32_t lanes;                         ///< bit r: row r is wanted
+};
+
 struct ProductOps {
   const char* target;  ///< for people: "AVX2"; "AVX3 bf16" where products of bfloat16 pairs are the processor's own
   int64_t tile_rows;   ///< rows of the largest register tile; blocks of rows are best a multiple of it
@@ -54,6 +67,8 @@ struct ProductOps {
   /// b: float32 panels as transpose writes them, panel_stride floats apart; cols at most 64.
   void (*add_few)(const float* a, const uint8_t* id, int64_t count, const float* b, int64_t panel_stride, int64_t cols,
                   float* c);
+  /// to[16 r + j] = scale[r] * (code[r, j] - offset) - min[r] of the wanted rows, one rounding an operation; others are left as they are.
+  void (*widen)(const GroupedColumns& from, float* to);
 };
 
 /// What one pass over a row of logits found.
@@ -105,8 +120,12 @@ struct RowOps {
   /// x = exp(x - max), in place.
   ExpSums (*exponentiate)(float* x, int64_t n, float max);
   AboveThreshold (*above)(const float* x, int64_t n, float threshold);
+  /// Places of the values above a threshold, ascending; n at most 256, room for all of them. Returns how many.
+  int64_t (*list_above)(const float* x, int64_t n, float threshold, uint8_t* places);
   /// QuantizeActivations of tensor/groups.h, the same bits.
   float (*quantize)(const float* x, int64_t n, int8_t* code);
+  /// sum[g] = sum of code[16 g .. 16 g + 15]
+  void (*sum_codes)(const int8_t* code, int64_t groups, int32_t* sum);
   /// ToBf16 of tensor/rounding.h, the same bits.
   void (*round_bf16)(const float* x, int64_t n, uint16_t* out);
 };
