@@ -170,6 +170,10 @@ Result<std::unique_ptr<Answering>> Answering::Begin(const AnswerParts& parts, Ti
   });
 }
 
+void Answering::ShareTokens() {
+  if (std::ssize(result_.sequence) >= timeline_.cache().end()) timeline_.SetTokens(result_.sequence);
+}
+
 Result<Answer> Answering::End(FinishReason interrupted) {
   return Guarded([&]() -> Result<Answer> {
     timeline_.SetTokens(result_.sequence);

@@ -51,6 +51,8 @@ class Answering {
   ~Answering();
 
   Story& story() { return *story_; }
+  /// Between passes: lets the timeline know the tokens that its cache holds by now, so that others may copy them.
+  void ShareTokens();
   const Figures& figures() const;
   /// Of denoising passes so far, positions taken as certain.
   int64_t accepted_rows() const;

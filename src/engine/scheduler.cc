@@ -149,6 +149,9 @@ bool Scheduler::Admit() {
 void Scheduler::BeginAnswer(Ticket& ticket) {
   const Request& request = ticket.spec.request;
   bool cleared = false;
+  for (const auto& other : active_) {
+    if (other->answering != nullptr) other->answering->ShareTokens();
+  }
   ticket.slot = slots_.Take(ticket.spec.salt, ticket.prompt, request.options.mode, &cleared);
   auto answering = Answering::Begin(parts_.answers, ticket.slot->timeline, request,
                                     {std::move(ticket.prompt), ticket.submitted}, ticket.spec.listener.get());

@@ -7,6 +7,12 @@
 #include "engine/guard.h"
 
 namespace dgemma {
+namespace {
+
+/// Fewer tokens than these are not worth a copy, which moves up to a whole ring.
+constexpr int64_t kLeastCopied = 16;
+
+}  // namespace
 
 Result<Slots> Slots::Create(int64_t count, const Config& config, int64_t context, int64_t pass_rows, Kernels& kernels) {
   return Guarded([&]() -> Result<Slots> {
@@ -49,6 +55,19 @@ Slot* Slots::LeastRecentlyUsed() {
   return oldest;
 }
 
+void Slots::CopyLongestPrefix(std::span<const int32_t> prompt, DecodeMode mode, Slot& slot) {
+  const Slot* source = nullptr;
+  int64_t most = slot.timeline.Reusable(prompt, mode) + kLeastCopied - 1;
+  for (const Slot& other : slots_) {
+    if (&other == &slot || other.last_use == 0 || other.salt != slot.salt) continue;
+    const int64_t reusable = other.timeline.Reusable(prompt, mode);
+    if (reusable <= most) continue;
+    most = reusable;
+    source = &other;
+  }
+  if (source != nullptr) slot.timeline.CopyPrefix(source->timeline, most, *kernels_);
+}
+
 Slot* Slots::Take(const std::string& salt, std::span<const int32_t> prompt, DecodeMode mode, bool* cleared) {
   Slot* slot = BestMatch(salt, prompt, mode);
   if (slot == nullptr) slot = LeastRecentlyUsed();
@@ -56,6 +75,7 @@ Slot* Slots::Take(const std::string& salt, std::span<const int32_t> prompt, Deco
   *cleared = slot->last_use > 0 && slot->salt != salt;
   if (*cleared) slot->timeline.Clear(*kernels_);
   slot->salt = salt;
+  CopyLongestPrefix(prompt, mode, *slot);
   slot->prompt_tokens = std::ssize(prompt);
   slot->busy = true;
   slot->last_use = ++uses_;

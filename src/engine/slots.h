@@ -1,7 +1,7 @@
 // The prefix cache: S timelines allocated at the start, each keeping the text it read last for the salt that it read it
-// for. A request gets the idle slot that holds most of its prompt. No slot is seen by two salts: a slot is zeroed
-// before it changes hands. Not reused: text in a slot that is being written, and one conversation's opening by another
-// (that would cost the first one its place).
+// for. A request gets the idle slot that goes on with its own text, or the one that was not used for longest and a copy
+// of what any slot of its salt, busy or idle, holds of its prompt. No slot is seen by two salts: a slot is zeroed before
+// it changes hands.
 #pragma once
 
 #include <span>
@@ -35,7 +35,9 @@ class Slots {
 
   /// An idle slot for a prompt, now busy; nullptr when there is none. The slot of this salt from which most of the
   /// prompt can be reused, if that is at least half of the prompt that it was taken for before; else the one that was
-  /// not used for longest. If it held another salt's text, it is zeroed and `*cleared` set.
+  /// not used for longest. If it held another salt's text, it is zeroed and `*cleared` set. Where another slot of this
+  /// salt holds more of the prompt, that part is copied; the tokens of busy slots must be up to date
+  /// (Answering::ShareTokens).
   Slot* Take(const std::string& salt, std::span<const int32_t> prompt, DecodeMode mode, bool* cleared);
   void GiveBack(Slot& slot);
 
@@ -43,6 +45,7 @@ class Slots {
   Slots(const Config& config, Kernels& kernels) : config_(&config), kernels_(&kernels) {}
   Slot* BestMatch(const std::string& salt, std::span<const int32_t> prompt, DecodeMode mode);
   Slot* LeastRecentlyUsed();
+  void CopyLongestPrefix(std::span<const int32_t> prompt, DecodeMode mode, Slot& slot);
 
   const Config* config_;
   Kernels* kernels_;

@@ -31,6 +31,11 @@ void Timeline::KeepCommonPrefix(std::span<const int32_t> prompt, DecodeMode mode
   tokens_.resize(static_cast<size_t>(kept));
 }
 
+void Timeline::CopyPrefix(const Timeline& from, int64_t tokens, Kernels& kernels) {
+  cache_.CopyPrefix(from.cache_, tokens, kernels);
+  tokens_.assign(from.tokens_.begin(), from.tokens_.begin() + tokens);
+}
+
 void Timeline::SetTokens(std::span<const int32_t> sequence) {
   if (std::ssize(sequence) < cache_.end()) return Reset();  // the story failed before it wrote anything down
   tokens_.assign(sequence.begin(), sequence.begin() + cache_.end());

@@ -25,7 +25,10 @@ class Timeline {
   int64_t Reusable(std::span<const int32_t> prompt, DecodeMode mode) const;
   /// Keeps those and forgets the rest.
   void KeepCommonPrefix(std::span<const int32_t> prompt, DecodeMode mode);
-  /// After an answer: `sequence` begins with what the cache holds now.
+  /// Becomes the first `tokens` tokens of another timeline of the same configuration and sizes, at most as many as are Reusable
+  /// there. The other one may be in the middle of an answer, between two passes.
+  void CopyPrefix(const Timeline& from, int64_t tokens, Kernels& kernels);
+  /// Between passes or after an answer: `sequence` begins with what the cache holds now.
   void SetTokens(std::span<const int32_t> sequence);
   /// Forgets everything; memory keeps its bytes.
   void Reset();

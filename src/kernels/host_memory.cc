@@ -45,4 +45,9 @@ void CopyRows(Matrix source, float* target) {
   for (int64_t row = 0; row < source.rows; ++row) std::memcpy(target + row * source.cols, source.Row(row), row_bytes);
 }
 
+void CopyRows(Matrix source, Matrix target) {
+  const size_t row_bytes = static_cast<size_t>(source.cols) * sizeof(float);
+  for (int64_t row = 0; row < source.rows; ++row) std::memcpy(target.Row(row), source.Row(row), row_bytes);
+}
+
 }  // namespace dgemma

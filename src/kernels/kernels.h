@@ -166,6 +166,8 @@ class Kernels {
   /// Host -> backend and backend -> host copies of float rows (dense [rows, cols] on the host side).
   virtual void Upload(std::span<const float> source, Matrix target) = 0;
   virtual void Download(Matrix source, std::span<float> target) = 0;
+  /// Copies float rows within the backend's memory: target [R, D] from source [R, D], which do not overlap.
+  virtual void Copy(Matrix source, Matrix target) = 0;
 
   // ---- rows in, rows out ------------------------------------------------------------------------------------------------
 

@@ -100,6 +100,25 @@ bool KvCache::Truncate(int64_t end) {
   return true;
 }
 
+void KvCache::CopyPrefix(const KvCache& from, int64_t end, Kernels& kernels) {
+  bool wrapped = false;
+  for (size_t layer = 0; layer < stores_.size(); ++layer) {
+    const KvStore& store = stores_[layer];
+    const bool all = from.written_ > store.slots;
+    wrapped |= all;
+    // A head's first n slots follow each other in both orders, n a multiple of the panel.
+    const int64_t slots = all ? store.slots : RoundUpToKeyBlock(end);
+    const auto heads = [&](float* data) {
+      return Matrix{data, store.kv_heads, slots * store.head_size, store.slots * store.head_size};
+    };
+    kernels.Copy(heads(from.stores_[layer].k), heads(store.k));
+    kernels.Copy(heads(from.stores_[layer].v), heads(store.v));
+  }
+  Reset();
+  end_ = end;
+  written_ = wrapped ? from.written_ : end;
+}
+
 void KvCache::Clear(Kernels& kernels) {
   for (const Buffer& buffer : buffers_) FillWithZeros(buffer, kernels);
   Reset();

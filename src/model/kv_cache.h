@@ -35,6 +35,9 @@ class KvCache {
   bool CanTruncate(int64_t end) const;
   /// Forgets positions >= end. False, and nothing changes, when it cannot.
   bool Truncate(int64_t end);
+  /// Becomes a sequence of the positions below `end` of another cache of the same configuration and sizes, which starts at 0 and
+  /// `CanTruncate(end)`. Copies the slots that hold them; where the other's ring has wrapped, all slots.
+  void CopyPrefix(const KvCache& from, int64_t end, Kernels& kernels);
   /// Overwrites all keys and values with zeros and starts an empty sequence at 0.
   void Clear(Kernels& kernels);
 

@@ -403,6 +403,32 @@ TEST(Scheduler, AConversationFindsItsOwnTextAndNobodyElses) {
   EXPECT_EQ(scheduler->stats().cleared_slots, 1);
 }
 
+TEST(Scheduler, AnOpeningThatIsStillBeingAnsweredIsCopiedAndTheConversationKeepsIts) {
+  const auto engine = LoadStarter(3);
+  const auto scheduler = *Scheduler::Create(*engine, {});
+  Request first = Ask(*engine, "count 3 to 9"), second = first;
+  for (Request* request : {&first, &second}) request->chat.front().text += " sort 50 14 33 and then reverse stone";
+  first.options.stop_tokens.clear();
+  first.options.max_new_tokens = 40;  // one canvas: the ring keeps the prompt
+  second.chat.front().text += " upper cat";
+  const auto lengthy = Submit(*scheduler, first, "alice");
+  for (int pass = 0; pass < 2; ++pass) scheduler->Step();  // its prompt is read, its answer is not there
+  ASSERT_FALSE(lengthy->answer);
+  const auto stranger = Submit(*scheduler, second, "bob"), friendly = Submit(*scheduler, second, "alice");
+  RunAll(*scheduler);
+  EXPECT_EQ(stranger->cached_tokens, 0);
+  EXPECT_GE(friendly->cached_tokens, 16);
+  EXPECT_TRUE(friendly->SameAs(*stranger));
+  EXPECT_TRUE(friendly->SameAs(*Alone(*engine, second)));
+  EXPECT_TRUE(lengthy->SameAs(*Alone(*engine, first)));
+  first.chat.push_back({"assistant", lengthy->text});
+  first.chat.push_back({"user", "upper cat"});
+  const auto next = Submit(*scheduler, first, "alice");
+  RunAll(*scheduler);
+  EXPECT_GT(next->cached_tokens, friendly->cached_tokens);  // its own text is still there
+  EXPECT_TRUE(next->SameAs(*Alone(*engine, first)));
+}
+
 TEST(Scheduler, AThoughtThatIsLeftAwayCostsNothingWithinTheRewind) {
   for (const int64_t rewind : {0, 160}) {
     EngineOptions options;

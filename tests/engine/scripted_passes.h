@@ -26,6 +26,7 @@ class ScriptedKernels final : public IdleKernels {
     for (int64_t row = 0; row < target.rows; ++row)
       std::copy_n(source.data() + row * target.cols, target.cols, target.Row(row));
   }
+  void Copy(Matrix source, Matrix target) override { CopyRows(source, target); }
   void Sample(HeadScratch&, std::span<const int32_t>, std::span<const double>, std::span<int32_t> ids) override {
     std::fill(ids.begin(), ids.end(), 300);
   }

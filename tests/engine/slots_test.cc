@@ -86,6 +86,68 @@ TEST(Slots, TheLongestMatchWinsUnlessItWouldCostMore) {
   EXPECT_EQ(taken({2, 3, 4, 5, 70}), lengthy);
 }
 
+/// Fills a cache as passes over `text` would, with a value of their own for every position.
+void Write(Timeline& timeline, const std::vector<int32_t>& text) {
+  KvCache& cache = timeline.cache();
+  for (int64_t pos = cache.end(); pos < std::ssize(text); ++pos) {
+    for (size_t layer : {0u, 1u}) {
+      const KvStore store = cache.Layer(layer);
+      store.k[store.KeyIndex(0, pos % store.slots, 0)] = static_cast<float>(1000 + pos);
+      store.v[store.ValueIndex(0, pos % store.slots, 0)] = static_cast<float>(2000 + pos);
+    }
+    cache.Append(1);
+  }
+  timeline.SetTokens(text);
+}
+
+TEST(Slots, WhatAnotherSlotOfTheSaltHoldsIsCopiedBusyOrNot) {
+  ScriptedKernels kernels;
+  const Config config = ScriptedConfig();
+  std::vector<int32_t> text;
+  for (int32_t i = 0; i < 150; ++i) text.push_back(300 + i);
+  const auto prompt = [&](int64_t common) {
+    std::vector<int32_t> tokens(text.begin(), text.begin() + common);
+    tokens.push_back(9);
+    return tokens;
+  };
+  // 100 tokens fit the ring of 128 slots, 150 wrap it: then only what has its whole window left can be copied.
+  for (const int64_t written : {100, 150}) {
+    for (const bool busy : {true, false}) {
+      Slots slots = *Slots::Create(3, config, kScriptedContext, 112, kernels);
+      bool cleared = false;
+      Slot* first = slots.Take("a", text, DecodeMode::kDiffusion, &cleared);
+      Write(first->timeline, {text.begin(), text.begin() + written});
+      first->prompt_tokens = 1000;  // no prompt here is half of it: the text is not given away
+      for (const int64_t common : {15, 16, 60, 90, 100, 140}) {
+        if (!busy) slots.GiveBack(*first);  // idle, and used a moment ago
+        const std::vector<int32_t> asked = prompt(common);
+        Slot* second = slots.Take("a", asked, DecodeMode::kDiffusion, &cleared);
+        ASSERT_NE(second, first);
+        const int64_t expected = first->timeline.Reusable(asked, DecodeMode::kDiffusion);
+        if (written == 100) {
+          EXPECT_EQ(expected, std::min(common, written));
+        }
+        const int64_t copied = expected < 16 ? 0 : expected;
+        ASSERT_EQ(second->timeline.cache().end(), copied);
+        ASSERT_EQ(second->timeline.Reusable(asked, DecodeMode::kDiffusion), copied);
+        const int64_t oldest[] = {std::max<int64_t>(0, copied - (config.window - 1)), 0};  // that a layer may read
+        for (size_t layer : {0u, 1u}) {
+          const KvStore store = second->timeline.cache().Layer(layer);
+          for (int64_t pos = oldest[layer]; pos < copied; ++pos) {
+            ASSERT_EQ(store.k[store.KeyIndex(0, pos % store.slots, 0)], static_cast<float>(1000 + pos));
+            ASSERT_EQ(store.v[store.ValueIndex(0, pos % store.slots, 0)], static_cast<float>(2000 + pos));
+          }
+        }
+        EXPECT_EQ(std::ssize(first->timeline.tokens()), written);
+        second->timeline.Reset();
+        slots.GiveBack(*second);
+      }
+      Slot* other = slots.Take("b", prompt(100), DecodeMode::kDiffusion, &cleared);
+      EXPECT_EQ(other->timeline.cache().end(), 0) << "another salt's text was copied";
+    }
+  }
+}
+
 TEST(FairQueue, TakesTurnsAndKeepsOrder) {
   FairQueue<int> queue;
   for (const auto& [owner, item] :

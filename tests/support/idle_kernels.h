@@ -19,6 +19,7 @@ class IdleKernels : public Kernels {
   }
   void Upload(std::span<const float>, Matrix) override { Called<int>("Upload"); }
   void Download(Matrix, std::span<float>) override { Called<int>("Download"); }
+  void Copy(Matrix, Matrix) override { Called<int>("Copy"); }
   void Embed(std::span<const int32_t>, const Weight&, float, Matrix) override { Called<int>("Embed"); }
   void RmsNorm(Matrix, const Weight&, Matrix) override { Called<int>("RmsNorm"); }
   void Linear(Matrix, std::span<const RowRole>, const Weight&, Matrix) override { Called<int>("Linear"); }

@@ -61,6 +61,8 @@ void CpuKernels::Upload(std::span<const float> source, Matrix target) { CopyRows
 
 void CpuKernels::Download(Matrix source, std::span<float> target) { CopyRows(source, target.data()); }
 
+void CpuKernels::Copy(Matrix source, Matrix target) { CopyRows(source, target); }
+
 void CpuKernels::Embed(std::span<const int32_t> ids, const Weight& table, float scale, Matrix out) {
   const PackedMatrix matrix(table, 0);
   auto embed = [&](int64_t row) { ReadPackedRow(matrix, ids[static_cast<size_t>(row)], scale, out.Row(row)); };

@@ -46,6 +46,8 @@ void RefKernels::Upload(std::span<const float> source, Matrix target) { CopyRows
 
 void RefKernels::Download(Matrix source, std::span<float> target) { CopyRows(source, target.data()); }
 
+void RefKernels::Copy(Matrix source, Matrix target) { CopyRows(source, target); }
+
 void RefKernels::Embed(std::span<const int32_t> ids, const Weight& table, float scale, Matrix out) {
   for (int64_t row = 0; row < out.rows; ++row) {
     const float* source = table.Vector() + ids[static_cast<size_t>(row)] * table.in;

@@ -46,6 +46,7 @@ class RefKernels final : public Kernels {
   int64_t PackedBytes(const WeightFormat& format, int64_t count, int64_t out, int64_t in) const override;
   void Upload(std::span<const float> source, Matrix target) override;
   void Download(Matrix source, std::span<float> target) override;
+  void Copy(Matrix source, Matrix target) override;
   void Embed(std::span<const int32_t> ids, const Weight& table, float scale, Matrix out) override;
   void RmsNorm(Matrix x, const Weight& weight, Matrix out) override;
   void Linear(Matrix x, std::span<const RowRole> roles, const Weight& w, Matrix out) override;
