@@ -51,6 +51,9 @@ class Answering {
   ~Answering();
 
   Story& story() { return *story_; }
+  /// The prompt, and how much of it the cache holds.
+  std::span<const int32_t> prompt() const { return prompt_; }
+  int64_t prompt_read() const { return std::min<int64_t>(std::ssize(prompt_), timeline_.cache().end()); }
   /// Between passes: lets the timeline know the tokens that its cache holds by now, so that others may copy them.
   void ShareTokens();
   const Figures& figures() const;

@@ -38,33 +38,16 @@ class FairQueue {
     ++size_;
   }
 
-  /// The oldest of the owner whose turn it is; the next turn is another owner's. The queue must not be empty.
-  T Pop() {
-    Line& line = lines_.front();
-    T item = std::move(line.waiting.front());
-    line.waiting.pop_front();
-    --size_;
-    if (line.waiting.empty())
-      lines_.pop_front();
-    else
-      lines_.splice(lines_.end(), lines_, lines_.begin());
-    return item;
+  /// The oldest `ready` one of the first owner, in order of turns, that has any; that owner's next turn is after all others.
+  template <typename Predicate>
+  std::optional<T> Pop(Predicate&& ready) {
+    return Take(ready, [&](auto line) { lines_.splice(lines_.end(), lines_, line); });
   }
 
   /// Takes out the first item that `leaves`, whoever owns it; turns do not change.
   template <typename Predicate>
   std::optional<T> Remove(Predicate&& leaves) {
-    for (auto line = lines_.begin(); line != lines_.end(); ++line) {
-      for (auto place = line->waiting.begin(); place != line->waiting.end(); ++place) {
-        if (!leaves(*place)) continue;
-        T item = std::move(*place);
-        line->waiting.erase(place);
-        --size_;
-        if (line->waiting.empty()) lines_.erase(line);
-        return item;
-      }
-    }
-    return std::nullopt;
+    return Take(leaves, [](auto) {});
   }
 
  private:
@@ -72,6 +55,25 @@ class FairQueue {
     std::string owner;
     std::deque<T> waiting;  // never empty
   };
+
+  template <typename Predicate, typename OnTurn>
+  std::optional<T> Take(Predicate&& fits, OnTurn&& on_turn) {
+    for (auto line = lines_.begin(); line != lines_.end(); ++line) {
+      for (auto place = line->waiting.begin(); place != line->waiting.end(); ++place) {
+        if (!fits(*place)) continue;
+        T item = std::move(*place);
+        line->waiting.erase(place);
+        --size_;
+        if (line->waiting.empty())
+          lines_.erase(line);
+        else
+          on_turn(line);
+        return item;
+      }
+    }
+    return std::nullopt;
+  }
+
   std::list<Line> lines_;  // in order of turns
   int64_t size_ = 0;
 };

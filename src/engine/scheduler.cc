@@ -124,13 +124,27 @@ bool Scheduler::EndActive() {
   return worked;
 }
 
+/// An answer of the same salt is about to read an opening that this request shares, a pass's worth or more: once it is read it can
+/// be copied (slots.h). For at most half of the time that the request may wait.
+bool Scheduler::WaitsForOpening(const Ticket& ticket, SteadyTime now) const {
+  if (now >= ticket.submitted + (ticket.queue_deadline - ticket.submitted) / 2) return false;
+  return std::ranges::any_of(active_, [&](const std::unique_ptr<Ticket>& other) {
+    if (other->answering == nullptr || other->story->ended() || other->spec.salt != ticket.spec.salt) return false;
+    const auto prompt = other->answering->prompt();
+    const auto common = std::ranges::mismatch(prompt, ticket.prompt).in1 - prompt.begin();
+    return common - other->answering->prompt_read() >= parts_.answers.chunk_rows;
+  });
+}
+
 bool Scheduler::Admit() {
+  const SteadyTime now = parts_.answers.now();
   bool worked = false;
   while (slots_.idle() > 0 && std::ssize(active_) < slots_.size()) {
     {
       const std::lock_guard lock(mutex_);
-      if (waiting_.empty()) return worked;
-      active_.push_back(waiting_.Pop());
+      auto next = waiting_.Pop([&](const auto& ticket) { return !WaitsForOpening(*ticket, now); });
+      if (!next) return worked;
+      active_.push_back(*std::move(next));
       stats_.queued_rows -= active_.back()->cost;
       stats_.active = std::ssize(active_);
     }

@@ -129,6 +129,9 @@ class Scheduler {
   void Start();
   /// Checks and queues a request. Never waits for a pass; tokenizes on the calling thread, unless the queue is full.
   std::expected<RequestId, Refusal> Submit(RequestSpec spec);
+  /// Why Submit would refuse a request of this salt now, whatever it asks; nothing when it might take it. Costs next to
+  /// nothing, and counts as a refusal when it is one.
+  std::optional<Refusal> WouldRefuse(const std::string& salt);
   /// Ends a request: before the next pass, or within a layer when no other answer is in the pass at hand. Ids that are
   /// unknown or have ended are ignored. OnEnd still comes, from the engine thread.
   void Cancel(RequestId id);
@@ -164,6 +167,7 @@ class Scheduler {
   void Loop();
   void BeginAnswer(Ticket& ticket);
   std::optional<FinishReason> Interruption(const Ticket& ticket, SteadyTime now) const;
+  bool WaitsForOpening(const Ticket& ticket, SteadyTime now) const;
   void CancelPassIfUnwanted();
   void End(Ticket& ticket, Result<Answer> answer);
   void Count(const Ticket& ticket, const Result<Answer>& answer);

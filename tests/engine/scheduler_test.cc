@@ -429,6 +429,34 @@ TEST(Scheduler, AnOpeningThatIsStillBeingAnsweredIsCopiedAndTheConversationKeeps
   EXPECT_TRUE(next->SameAs(*Alone(*engine, first)));
 }
 
+TEST(Scheduler, AnOpeningIsReadOnceForAllThatComeAtTheSameTime) {
+  EngineOptions options;
+  options.threads = 2;
+  options.sessions = 3;
+  options.prefill_chunk_tokens = 32;
+  options.context_tokens = 512;
+  const auto engine = *Engine::Load(kStarter, options);
+  const auto scheduler = *Scheduler::Create(*engine, {});
+  Request request = Ask(*engine, "");
+  for (int i = 0; i < 12; ++i) request.chat.front().text += " sort 50 14 33 and reverse stone";
+  request.options.max_new_tokens = 20;
+  std::vector<std::shared_ptr<Transcript>> same;
+  for (int i = 0; i < 3; ++i) same.push_back(Submit(*scheduler, request, "alice"));
+  scheduler->Step();
+  EXPECT_EQ(scheduler->stats().active, 1);
+  EXPECT_EQ(scheduler->stats().queued, 2);
+  const auto stranger = Submit(*scheduler, request, "bob");  // does not wait for what it may not copy
+  scheduler->Step();
+  EXPECT_EQ(scheduler->stats().active, 2);
+  RunAll(*scheduler);
+  const int64_t prompt = (*stranger->answer)->figures.prompt_tokens;
+  ASSERT_GT(prompt, 4 * 32);
+  EXPECT_EQ(stranger->cached_tokens, 0);
+  EXPECT_EQ(same[0]->cached_tokens, 0);
+  for (int i = 1; i < 3; ++i) EXPECT_GT(same[static_cast<size_t>(i)]->cached_tokens, prompt - 2 * 32);
+  for (const auto& transcript : same) EXPECT_TRUE(transcript->SameAs(*stranger));
+}
+
 TEST(Scheduler, AThoughtThatIsLeftAwayCostsNothingWithinTheRewind) {
   for (const int64_t rewind : {0, 160}) {
     EngineOptions options;

@@ -156,15 +156,17 @@ TEST(FairQueue, TakesTurnsAndKeepsOrder) {
   EXPECT_EQ(queue.size(), 6);
   EXPECT_EQ(queue.size("a"), 3);
   EXPECT_EQ(queue.size("d"), 0);
-  EXPECT_EQ(queue.Pop(), 1);
+  const auto any = [](int) { return true; };
+  EXPECT_EQ(queue.Pop([](int item) { return item == 6; }), 6);  // "b" has had its turn
+  EXPECT_EQ(queue.Pop([](int item) { return item > 9; }), std::nullopt);
+  queue.Push("b", 6);
+  EXPECT_EQ(queue.Pop(any), 1);
   EXPECT_EQ(queue.Remove([](int item) { return item == 2; }), 2);
   EXPECT_EQ(queue.Remove([](int item) { return item == 2; }), std::nullopt);
   queue.Push("d", 7);
   std::string order;
-  while (!queue.empty()) order += std::to_string(queue.Pop());
-  EXPECT_EQ(order,
-            "453"
-            "76");
+  while (!queue.empty()) order += std::to_string(*queue.Pop(any));
+  EXPECT_EQ(order, "54376");
 }
 
 // ---- passes ---------------------------------------------------------------------------------------------------------
