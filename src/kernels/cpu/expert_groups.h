@@ -38,6 +38,9 @@ class ExpertGroups {
   std::span<const RowPart> parts() const { return parts_; }
   /// The grouped row of a slot, row * active + k.
   int64_t Place(int64_t slot) const { return place_[static_cast<size_t>(slot)]; }
+  std::span<const int64_t> Places(int64_t first_slot, int64_t count) const {
+    return std::span(place_).subspan(static_cast<size_t>(first_slot), static_cast<size_t>(count));
+  }
   /// The roles of grouped rows, given those of rows; none where none are given.
   std::span<const RowRole> Roles(std::span<const RowRole> roles) {
     roles_.resize(roles.empty() ? 0 : place_.size());

@@ -104,12 +104,9 @@ void CpuKernels::Experts(Matrix x, std::span<const RowRole> roles, const ExpertW
   }
   RunLinear(linear_jobs_);  // the gathered inputs are no longer needed: outputs take their place
   auto combine = [&](int64_t row) {
-    float* total = out.Row(row);
-    std::fill_n(total, width, 0.0f);
-    for (int64_t k = 0; k < routes.active; ++k) {
-      const int64_t slot = row * routes.active + k;
-      row_.add_scaled(gathered.rows.Row(groups_.Place(slot)), width, routes.weight[static_cast<size_t>(slot)], total);
-    }
+    const int64_t slot = row * routes.active;
+    row_.weighted_sum(gathered.rows.data, gathered.rows.stride, groups_.Places(slot, routes.active),
+                      routes.weight.data() + slot, width, out.Row(row));
   };
   RunRows(x.rows, 2 * routes.active * width, combine);
 }

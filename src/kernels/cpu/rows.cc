@@ -58,11 +58,14 @@ void Add(const float* x, const float* y, int64_t n, float* out) {
   }
 }
 
-void AddScaled(const float* x, int64_t n, float weight, float* y) {
+void WeightedSum(const float* x, int64_t stride, std::span<const int64_t> place, const float* weight, int64_t n,
+                 float* out) {
   const RowTag d;
-  const RowVec factor = hn::Set(d, weight);
   for (int64_t i = 0; i < n; i += kLanes) {
-    StorePart(hn::MulAdd(LoadPart(x + i, n - i, 0.0f), factor, LoadPart(y + i, n - i, 0.0f)), n - i, y + i);
+    RowVec sum = hn::Zero(d);
+    for (size_t k = 0; k < place.size(); ++k)
+      sum = hn::MulAdd(LoadPart(x + place[k] * stride + i, n - i, 0.0f), hn::Set(d, weight[k]), sum);
+    StorePart(sum, n - i, out + i);
   }
 }
 
@@ -280,9 +283,9 @@ void SumCodes(const int8_t* code, int64_t groups, int32_t* sum) {
 }
 
 RowOps MakeRowOps() {
-  return {&SumSquares, &Scale,        &Add,      &AddScaled, &Divide,     &GeluMultiply,
-          &Rotate,     &SoftmaxBlock, &Softcap,  &Temper,    &InspectRow, &Exponentiate,
-          &Above,      &ListAbove,    &Quantize, &SumCodes,  &RoundBf16};
+  return {&SumSquares, &Scale,        &Add,      &WeightedSum, &Divide,     &GeluMultiply,
+          &Rotate,     &SoftmaxBlock, &Softcap,  &Temper,      &InspectRow, &Exponentiate,
+          &Above,      &ListAbove,    &Quantize, &SumCodes,    &RoundBf16};
 }
 
 }  // namespace HWY_NAMESPACE

@@ -8,6 +8,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace dgemma {
@@ -101,8 +102,9 @@ struct RowOps {
   /// out = (x * scale) * weight; weight null = ones; may alias.
   void (*scale)(const float* x, int64_t n, float scale, const float* weight, float* out);
   void (*add)(const float* x, const float* y, int64_t n, float* out);
-  /// y += weight * x
-  void (*add_scaled)(const float* x, int64_t n, float weight, float* y);
+  /// out = sum over k, in order, of weight[k] times row place[k] of x, whose rows are `stride` apart.
+  void (*weighted_sum)(const float* x, int64_t stride, std::span<const int64_t> place, const float* weight, int64_t n,
+                       float* out);
   void (*divide)(const float* x, int64_t n, float divisor, float* out);
   /// out = gelu(gate) * up; may alias.
   void (*gelu_multiply)(const float* gate, const float* up, int64_t n, float* out);
