@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numeric>
 
 #include "kernels/cpu/simd.h"
 #include "tensor/groups.h"
@@ -273,12 +274,15 @@ int64_t ListAbove(const float* x, int64_t n, float threshold, uint8_t* places) {
 }
 
 void SumCodes(const int8_t* code, int64_t groups, int32_t* sum) {
-  const hn::CappedTag<uint8_t, 16> d8;
-  const auto sign = hn::Set(d8, uint8_t{0x80});
-  for (int64_t g = 0; g < groups; ++g) {  // code + 128 is not negative: eight of them at a time
-    const auto codes = hn::Xor(hn::LoadU(d8, reinterpret_cast<const uint8_t*>(code) + 16 * g), sign);
-    const auto eights = hn::SumsOf8(codes);
+  for (int64_t g = 0; g < groups; ++g) {
+#if HWY_TARGET == HWY_SCALAR
+    sum[g] = std::accumulate(code + 16 * g, code + 16 * (g + 1), 0);
+#else
+    const hn::CappedTag<uint8_t, 16> d8;  // code + 128 is not negative: eight of them at a time
+    const auto codes = hn::LoadU(d8, reinterpret_cast<const uint8_t*>(code) + 16 * g);
+    const auto eights = hn::SumsOf8(hn::Xor(codes, hn::Set(d8, uint8_t{0x80})));
     sum[g] = static_cast<int32_t>(hn::GetLane(eights) + hn::ExtractLane(eights, 1)) - 16 * 128;
+#endif
   }
 }
 

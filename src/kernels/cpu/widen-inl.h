@@ -27,6 +27,12 @@ HWY_INLINE void WidenHalves(const std::byte* from, float* to) {
 
 /// Codes of four lanes (4 bytes each) from four quads become the 16 bytes of each lane, columns in order.
 HWY_INLINE void GatherLanes(const GroupedColumns& from, int64_t lane, uint8_t* to) {
+#if HWY_TARGET == HWY_SCALAR
+  for (size_t i = 0; i < 64; ++i) {
+    const auto code = static_cast<uint32_t>(from.quads[i / 4 % 4][static_cast<size_t>(lane) * 4 + i / 16 * 4 + i % 4]);
+    to[i] = static_cast<uint8_t>((from.high_half[i / 4 % 4] ? code >> 4 : code) & from.code_mask & 0xFF);
+  }
+#else
   const hn::CappedTag<uint32_t, 4> d;
   const hn::RepartitionToWide<decltype(d)> dw;
   const auto mask = hn::Set(d, from.code_mask);
@@ -44,6 +50,7 @@ HWY_INLINE void GatherLanes(const GroupedColumns& from, int64_t lane, uint8_t* t
   hn::StoreU(hn::BitCast(d8, hn::InterleaveUpper(dw, low01, low23)), d8, to + 16);
   hn::StoreU(hn::BitCast(d8, hn::InterleaveLower(dw, up01, up23)), d8, to + 32);
   hn::StoreU(hn::BitCast(d8, hn::InterleaveUpper(dw, up01, up23)), d8, to + 48);
+#endif
 }
 
 /// See ProductOps::widen.
