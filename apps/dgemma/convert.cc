@@ -25,6 +25,7 @@
 #include "model_source.h"
 #include "progress_line.h"
 #include "text/utf8.h"
+#include "thread_count.h"
 #include "verbs.h"
 
 namespace dgemma {
@@ -204,7 +205,7 @@ void AddConvert(CLI::App& app, Program& program) {
   verb->add_flag("-f,--force", arguments->force, "replace OUT");
   auto* tensors = verb->add_flag("--tensors", arguments->tensors, "also the error of every tensor");
   verb->add_flag("--json", arguments->json, "one JSON object with every tensor")->excludes(tensors);
-  verb->add_option("-t,--threads", arguments->threads, "threads (default: all cores)")->check(CLI::Range(1, 1024));
+  verb->add_option("-t,--threads", arguments->threads, "threads (default: all cores)")->check(IsThreadCount);
   AddCommonFlags(*verb, program);
   verb->callback([arguments, &program] {
     const auto converted = Convert(program, *arguments);

@@ -23,6 +23,7 @@
 #include "model/gguf_model.h"
 #include "model/json_fields.h"
 #include "model_source.h"
+#include "thread_count.h"
 #include "verbs.h"
 
 namespace dgemma {
@@ -479,7 +480,7 @@ void AddDump(CLI::App& app, Program& program) {
       ->check(named);
   AddLoraFlag(*verb, arguments->adapters);
   AddBackendFlag(*verb, arguments->backend);
-  verb->add_option("-t,--threads", arguments->threads, "threads (default: all cores)")->check(CLI::Range(1, 1024));
+  verb->add_option("-t,--threads", arguments->threads, "threads (default: all cores)")->check(IsThreadCount);
   AddCommonFlags(*verb, program);
   verb->footer(
       "Examples:\n"

@@ -24,6 +24,7 @@
 #include "model_source.h"
 #include "progress_line.h"
 #include "text/utf8.h"
+#include "thread_count.h"
 #include "verbs.h"
 
 namespace dgemma {
@@ -50,6 +51,13 @@ Result<void> CheckTarget(const std::string& out, bool force) {
   return Fail(StatusCode::kInvalidArgument, out + ": is a file, not a folder");
 }
 
+/// Programs that find a model and an adapter in one folder apply the one to the other.
+Result<void> RefuseBeside(const std::string& out, const char* file, const char* what) {
+  std::error_code ignored;
+  if (!std::filesystem::exists(std::filesystem::path(out) / file, ignored)) return {};
+  return Fail(StatusCode::kInvalidArgument, fmt::format("{}: holds {} ({}); give another folder", out, what, file));
+}
+
 Result<void> Info(Program& program, const LoraArguments& arguments) {
   if (arguments.paths.size() != 1) return Usage("info: needs one adapter");
   DG_TRY(const OpenedAdapter opened, OpenAdapter(arguments.paths[0]));
@@ -74,6 +82,7 @@ Result<void> ConvertAdapter(Program& program, const LoraArguments& arguments) {
   if (arguments.paths.size() != 2) return Usage("convert: needs IN and OUT");
   const std::string &in = arguments.paths[0], &out = arguments.paths[1];
   DG_CHECK_OK(CheckTarget(out, arguments.force));
+  DG_CHECK_OK(RefuseBeside(out, "config.json", "a model"));
   DG_TRY(const OpenedAdapter opened, OpenAdapter(in));
   DG_TRY(const CheckpointFiles files, OpenModelFiles(arguments.model));
   DG_TRY(const Config config, AtPath(arguments.model.empty() ? "embedded" : arguments.model, ReadConfig(files)));
@@ -116,6 +125,7 @@ Result<void> Merge(Program& program, const LoraArguments& arguments) {
   std::error_code ignored;
   if (std::filesystem::equivalent(model, out, ignored))
     return Fail(StatusCode::kInvalidArgument, out + ": is the model itself, which would be lost");
+  DG_CHECK_OK(RefuseBeside(out, "adapter_config.json", "an adapter"));
   DG_TRY(const CheckpointFiles files, OpenModelFiles(model));
   DG_TRY(const Config config, AtPath(model, ReadConfig(files)));
   std::vector<Adapter> adapters;
@@ -179,8 +189,7 @@ void AddLora(CLI::App& app, Program& program) {
       ->type_name("MODEL");
   verb->add_flag("-f,--force", arguments->force, "merge, convert: replace the files of OUT");
   verb->add_flag("--json", arguments->json, "one JSON object");
-  verb->add_option("-t,--threads", arguments->threads, "merge: threads (default: all cores)")
-      ->check(CLI::Range(1, 1024));
+  verb->add_option("-t,--threads", arguments->threads, "merge: threads (default: all cores)")->check(IsThreadCount);
   AddCommonFlags(*verb, program);
   verb->callback([arguments, &program] {
     const auto done = Run(program, *arguments);

@@ -1,10 +1,12 @@
 // The program: parses the command line and calls the chosen verb. What a verb does is in the file of its name.
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <new>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -84,10 +86,7 @@ void ReserveStandardStreams() {
   }
 }
 
-}  // namespace
-
-int main(int count, char** values) {
-  ReserveStandardStreams();
+int Main(int count, char** values) {
   dgemma::UseUnicodeWidths();
   dgemma::Signals signals;
   dgemma::Program program(signals);
@@ -115,4 +114,17 @@ int main(int count, char** values) {
   dgemma::AddVersion(app, program);
   dgemma::AddHelp(app, program);
   return Parse(app, program, Arguments(count, values));
+}
+
+}  // namespace
+
+int main(int count, char** values) {
+  ReserveStandardStreams();
+  try {
+    return Main(count, values);
+  } catch (const std::bad_alloc&) {  // where not even the words for it could be allocated
+    constexpr std::string_view kMessage = "dgemma: memory: an allocation failed\n";
+    (void)!write(STDERR_FILENO, kMessage.data(), kMessage.size());
+    return dgemma::kExitFailure;
+  }
 }

@@ -14,11 +14,11 @@
 #include "model/gguf_model.h"
 #include "numbers.h"
 #include "progress_line.h"
+#include "thread_count.h"
 
 namespace dgemma {
 namespace {
 
-constexpr int kMostThreads = 1024;
 constexpr int64_t kLongestContext = int64_t{1} << 20;
 
 /// What acts beside the weights, when asked for; and what of it does not, always.
@@ -95,7 +95,7 @@ void AddLoadFlags(CLI::App& verb, ModelSource& source, ModelFlag flag) {
   verb.add_option_function<std::string>(
           "-t,--threads",
           [&source](const std::string& text) {
-            const auto value = ParseNumber<int>(text, 1, kMostThreads);
+            const auto value = ParseThreadCount(text);
             if (!value) throw CLI::ValidationError("--threads", value.error().message);
             source.options.threads = *value;
           },

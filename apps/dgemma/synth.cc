@@ -14,6 +14,7 @@
 #include "model_source.h"
 #include "progress_line.h"
 #include "text/utf8.h"
+#include "thread_count.h"
 #include "verbs.h"
 
 namespace dgemma {
@@ -79,7 +80,7 @@ void AddSynth(CLI::App& app, Program& program) {
       ->type_name("TYPE");
   verb->add_option("--seed", arguments->seed, "of the weights")->capture_default_str();
   verb->add_flag("-f,--force", arguments->force, "replace a model in OUT");
-  verb->add_option("-t,--threads", arguments->threads, "threads (default: all cores)")->check(CLI::Range(1, 1024));
+  verb->add_option("-t,--threads", arguments->threads, "threads (default: all cores)")->check(IsThreadCount);
   AddCommonFlags(*verb, program);
   verb->callback([arguments, &program] {
     const auto done = Synthesize(program, *arguments);

@@ -1,6 +1,7 @@
 // `dgemma train MODEL --data FILE --out DIR`: trains a model's weights, or an adapter on frozen ones, with checkpoints that a stopped
 // run goes on from.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -18,6 +19,7 @@
 #include "engine/loaded_model.h"
 #include "engine/memory_plan.h"
 #include "evaluate.h"
+#include "files/atomic_file.h"
 #include "files/mapped_file.h"
 #include "files/messages.h"
 #include "machine.h"
@@ -30,6 +32,7 @@
 #include "train/html_report.h"
 #include "train/new_model.h"
 #include "train/report_text.h"
+#include "train/run_folder.h"
 #include "train/run_log.h"
 #include "train/tensorboard.h"
 #include "train/trainer.h"
@@ -46,6 +49,7 @@ constexpr uint64_t kTextBytes = 256u << 20;
 
 /// All of a run that lives as long as it.
 struct Run {
+  std::optional<FolderLock> lock{};
   std::filesystem::path folder{};
   ModelSource source{};  ///< of the model that the run began with
   ModelBase base;
@@ -118,7 +122,8 @@ void PrintStep(Program& program, const StepLine& line, const TrainOptions& optio
 }
 
 /// A checkpoint, what its weights answer, and the report.
-Result<void> SaveAndEvaluate(Program& program, const TrainArguments& a, Run& run, std::stop_token stop) {
+Result<void> SaveAndEvaluate(Program& program, const TrainArguments& a, Run& run, std::stop_token stop,
+                             ProgressLine& waiting) {
   const int64_t taken = run.trainer->steps_taken();
   if (!run.trainer->optimizer().Finite()) {
     return Fail(StatusCode::kInternal,
@@ -127,16 +132,16 @@ Result<void> SaveAndEvaluate(Program& program, const TrainArguments& a, Run& run
                             taken));
   }
   DG_CHECK_OK(run.log->Sync());
-  if (std::exchange(run.replaces_old_run, false)) {
-    std::error_code ignored;
-    std::filesystem::remove_all(run.checkpoints(), ignored);
-  }
+  if (std::exchange(run.replaces_old_run, false)) RemoveCheckpoints(run.checkpoints());
   DG_TRY(const std::filesystem::path saved,
          SaveCheckpoint(run.write, run.trainer->optimizer(), *run.kernels, run.identity, run.checkpoints(), a.keep));
   for (const EvaluationSuite& suite : run.suites) {
     if (stop.stop_requested()) break;
     DG_TRY(const std::unique_ptr<Engine> engine, LoadEngine(run.Saved(saved)));
-    const auto evaluation = Evaluate(suite, *engine, {engine->Defaults(), taken, stop});
+    const auto evaluation = Evaluate(suite, *engine, {engine->Defaults(), taken, stop}, [&](int64_t done) {
+      waiting.Show(fmt::format("{}: {} of {} answers", suite.name, done, suite.questions.size()));
+    });
+    waiting.Clear();
     if (!evaluation && evaluation.error().code == StatusCode::kCancelled)
       break;  // the checkpoint is there; the run ends anyway
     if (!evaluation) return std::unexpected(evaluation.error());
@@ -156,12 +161,15 @@ Result<void> RunSteps(Program& program, const TrainArguments& a, Run& run, int64
   const int64_t first = run.trainer->steps_taken();
   const double seconds_before = run.log->history().last_step ? run.log->history().last_step->seconds : 0;
   int64_t saved = first;
+  ProgressLine waiting(program);
   while (run.trainer->steps_taken() < a.options.steps) {
+    waiting.Show(fmt::format("step {} of {}", run.trainer->steps_taken() + 1, a.options.steps));
     const auto report = run.trainer->Step(stop.get_token());
     if (!report) {  // nothing has changed since the step before, whose weights are worth keeping
+      waiting.Clear();
       if (run.trainer->steps_taken() > saved) {
         stop.request_stop();  // no evaluation
-        DG_CHECK_OK(SaveAndEvaluate(program, a, run, stop.get_token()));
+        DG_CHECK_OK(SaveAndEvaluate(program, a, run, stop.get_token(), waiting));
         program.Note(fmt::format("saved after {} steps; --resume goes on from there", run.trainer->steps_taken()));
       }
       return std::unexpected(report.error());
@@ -174,24 +182,31 @@ Result<void> RunSteps(Program& program, const TrainArguments& a, Run& run, int64
     line.seconds = seconds_before + seconds;
     line.memory_bytes = ResidentBytes();
     DG_CHECK_OK(Log(run, report->step, line));
-    if (taken % a.log_every == 0 || taken == a.options.steps || taken == first + 1)
+    if (taken % a.log_every == 0 || taken == a.options.steps || taken == first + 1) {
+      waiting.Clear();
       PrintStep(program, line, a.options, seconds / static_cast<double>(taken - first));
+    }
     if (taken % a.save_every == 0 || taken == a.options.steps) {
-      DG_CHECK_OK(SaveAndEvaluate(program, a, run, stop.get_token()));
+      DG_CHECK_OK(SaveAndEvaluate(program, a, run, stop.get_token(), waiting));
       saved = taken;
     }
   }
   // An older result goes first, so that the new one appears whole; the checkpoint has the same weights.
   std::error_code ignored;
   std::filesystem::remove_all(run.result(), ignored);
-  return SaveTrained(run.write, run.trainer->optimizer(), run.result());
+  DG_CHECK_OK(SaveTrained(run.write, run.trainer->optimizer(), run.result()));
+  program.Note(fmt::format("{}: the {} after {} steps; {}: the curves", run.result().string(),
+                           run.adapter ? "adapter" : "model", run.trainer->steps_taken(),
+                           (run.folder / "report.html").string()));
+  return {};
 }
 
 /// The outputs for people. A run that goes on keeps what it had logged up to its checkpoint.
 Result<void> OpenLogs(const TrainArguments& a, const Dataset& data, Run& run) {
-  std::error_code error;
-  std::filesystem::create_directories(run.folder, error);
-  if (error) return Fail(StatusCode::kIo, fmt::format("{}: {}", run.folder.string(), error.message()));
+  if (!run.lock) {
+    DG_TRY(run.lock, FolderLock::Take(run.folder));
+  }
+  RemoveStaleTemporaries(run.folder);
   const int64_t first = run.trainer->steps_taken();
   DG_TRY(RunLog log, RunLog::Open(run.folder / "metrics.jsonl", first));
   run.log.emplace(std::move(log));
@@ -202,34 +217,57 @@ Result<void> OpenLogs(const TrainArguments& a, const Dataset& data, Run& run) {
   run.subject.trained_parameters = run.trainer->optimizer().values();
   run.subject.planned_steps = a.options.steps;
   run.subject.dataset = &data.statistics();
-  run.subject.facts = {{"batch", fmt::format("{} examples", a.options.batch)},
-                       {"rate", fmt::format("{:g}, {}, {} steps of warm-up", a.options.schedule.peak, a.schedule,
+  run.subject.facts = {{"Batch", fmt::format("{} examples", a.options.batch)},
+                       {"Rate", fmt::format("{:g}, {}, {} steps of warm-up", a.options.schedule.peak, a.schedule,
                                             a.options.schedule.warmup)},
-                       {"seed", fmt::format("{}", a.options.seed)},
-                       {"machine", run.loaded.kernels->Description()}};
+                       {"Seed", fmt::format("{}", a.options.seed)},
+                       {"Machine", run.loaded.kernels->Description()}};
+  if (!a.lora_file.empty()) run.subject.facts.emplace_back("Adapter", "going on with " + a.lora_file);
+  if (a.lora.rank != 0) {
+    run.subject.facts.emplace_back(
+        "Adapter", fmt::format("rank {}, {} roles, {}", a.lora.rank, a.lora_roles, fmt::join(a.lora.targets, " ")));
+  }
   return {};
 }
 
-/// kResourceExhausted when these float32 weights alone are more than there is.
-Result<void> CheckNewModel(const std::string& config_text) {
-  DG_TRY(const Config config, At("config.json", ParseConfig(config_text)));
+/// kResourceExhausted when these float32 weights alone are more than there is; what is wrong with the configuration.
+Result<void> CheckNewModel(const std::string& path, const std::string& config_text) {
+  DG_TRY(const Config config, At(path, ParseConfig(config_text)));
   MemoryPlan plan;
   plan.weights = ParameterCount(config) * static_cast<int64_t>(sizeof(float));
   return CheckMemory(plan);
 }
 
-Result<void> CheckArguments(const TrainArguments& a, bool holds_run) {
-  const auto refuse = [](const std::string& why) { return Fail(StatusCode::kInvalidArgument, why); };
-  if (a.resume && a.force) return refuse("--resume and --force: give one of them");
-  if (a.data.empty()) return refuse("--data: at least one file is needed");
-  if (a.out.empty() && !a.dry_run) return refuse("--out: a folder is needed");
-  if (a.new_config.empty() != a.tokenizer.empty()) return refuse("--new and --tokenizer: give both or none");
-  if (a.new_config.empty() == a.model.empty()) return refuse("give either MODEL or --new with --tokenizer");
-  if (!a.TrainsAdapter() && a.HasLoraFlags()) return refuse("--lora-...: these flags need --lora-rank or --lora");
-  if (!a.new_config.empty() && a.TrainsAdapter()) return refuse("--lora-rank: an adapter needs a trained MODEL");
-  if (holds_run && !a.resume && !a.force && !a.dry_run)
-    return refuse(a.out + ": holds a run already (--resume goes on, --force starts again)");
-  return {};
+/// The folder as the run finds it, and what it goes on from.
+struct FoundFolder {
+  std::optional<FolderLock> lock{};
+  std::optional<std::filesystem::path> resumed{};
+};
+
+/// Refuses what would lose an older run, or files that are no run's.
+Result<void> CheckFolder(const TrainArguments& a, const std::optional<std::filesystem::path>& newest) {
+  if (newest && !a.resume && !a.force) {
+    return Fail(StatusCode::kInvalidArgument, a.out + ": holds a run already (--resume goes on, --force starts again)");
+  }
+  const bool goes_on = newest && a.resume;
+  std::vector<std::string> inputs;
+  if (!goes_on || a.TrainsAdapter()) inputs.push_back(a.model);
+  if (!goes_on) inputs.push_back(a.lora_file);
+  inputs.insert(inputs.end(), a.data.begin(), a.data.end());
+  inputs.insert(inputs.end(), a.eval.begin(), a.eval.end());
+  const std::filesystem::path folder = a.out;
+  return CheckRunPlaces({folder / "checkpoints", folder / (a.TrainsAdapter() ? "adapter" : "model")}, goes_on, a.force,
+                        inputs);
+}
+
+/// A run of weights does not go on as one of an adapter, nor the other way round.
+Result<void> CheckKind(const TrainArguments& a, const std::filesystem::path& checkpoint) {
+  std::error_code ignored;
+  const bool adapter = std::filesystem::exists(checkpoint / "adapter_config.json", ignored);
+  if (adapter == a.TrainsAdapter() || !std::filesystem::exists(checkpoint, ignored)) return {};
+  return Fail(StatusCode::kInvalidArgument,
+              checkpoint.string() + (adapter ? ": trains an adapter (--lora-rank or --lora as it began)"
+                                             : ": trains all weights (without --lora-rank and --lora)"));
 }
 
 /// The files that a run begins with, or goes on from.
@@ -238,7 +276,7 @@ Result<CheckpointFiles> OpenBase(const TrainArguments& a, const std::optional<st
   if (a.new_config.empty()) return OpenModelFiles(a.model);
   DG_TRY(const std::string config_text, ReadWholeFile(a.new_config, kTextBytes));
   DG_TRY(const std::string tokenizer_text, ReadWholeFile(a.tokenizer, kTextBytes));
-  DG_CHECK_OK(CheckNewModel(config_text));
+  DG_CHECK_OK(CheckNewModel(a.new_config, config_text));
   return NewModel(config_text, tokenizer_text, a.options.seed);
 }
 
@@ -270,28 +308,53 @@ Result<void> MakeTrainer(Program& program, const TrainArguments& a, Config confi
               PlannedScratchBytes(run.source.options, config, planned, limits.rows, limits.canvases) +
               PlannedTrainScratchBytes(run.source.options, config, planned, limits.rows);
   if (program.loudness != Loudness::kQuiet) PrintPlan(program, a, run, config, planned, data, plan);
-  DG_CHECK_OK(CheckMemory(plan));
+  if (const auto enough = CheckMemory(plan); !enough) {
+    Status status = enough.error();
+    status.message += " (less: a smaller --pass-rows or --max-tokens, or --lora-rank)";
+    return std::unexpected(std::move(status));
+  }
   if (a.dry_run) return {};
-  DG_TRY(run.loaded, LoadModel(run.base.files, std::move(config), std::move(kernels), {}, format));
+  ProgressLine waiting(program);
+  const LoadProgress loading = [&waiting](int64_t done, int64_t total) { waiting.Show({"loading", done, total}); };
+  DG_TRY(run.loaded, LoadModel(run.base.files, std::move(config), std::move(kernels), loading, format));
+  waiting.Clear();
   Model& model = *run.loaded.model;
   DG_CHECK_OK(AttachAdapters(applied, model.config, model.weights, *run.loaded.kernels));
   run.kernels = MakeTrainKernels(*run.loaded.kernels);
   const ListTrained trained =
       run.adapter ? TrainAdapters(model.config, model.weights) : TrainWeights(model.config, model.weights);
-  run.write = run.adapter ? WriteTrainedAdapter(*run.adapter, model.config, model.weights, *run.kernels)
+  run.write = run.adapter ? WriteTrainedAdapter(*run.adapter, model.config, model.weights, *run.kernels,
+                                                a.model == "embedded" ? "" : a.model)
                           : WriteModel(run.base, model.config, *run.kernels);
   DG_TRY(run.trainer, Trainer::Create(model, *run.kernels, data, a.options, trained));
   return {};
 }
 
+/// Checks the arguments against what is in --out, and holds that folder where it exists.
+Result<FoundFolder> OpenFolder(TrainArguments& a) {
+  FoundFolder found;
+  std::error_code ignored;
+  const bool there = !a.out.empty() && std::filesystem::exists(a.out, ignored);
+  if (there && !a.dry_run) {
+    DG_TRY(found.lock, FolderLock::Take(a.out));
+  }
+  const auto newest = there ? NewestCheckpoint(std::filesystem::path(a.out) / "checkpoints") : std::nullopt;
+  DG_CHECK_OK(CheckArguments(a, newest.has_value()));
+  if (!a.dry_run) DG_CHECK_OK(CheckFolder(a, newest));
+  if (!a.resume || !newest) return found;
+  DG_CHECK_OK(CheckKind(a, *newest));
+  if (a.model.empty() && a.new_config.empty()) a.model = newest->string();
+  found.resumed = newest;
+  return found;
+}
+
 Result<void> Train(Program& program, CLI::App& verb, TrainArguments& a) {
   DG_CHECK_OK(ReadConfigFile(verb, a.config_file));
-  const std::filesystem::path folder = a.out;
-  const auto newest = a.out.empty() ? std::nullopt : NewestCheckpoint(folder / "checkpoints");
-  DG_CHECK_OK(CheckArguments(a, newest.has_value()));
-  const auto resumed = a.resume ? newest : std::nullopt;
+  DG_TRY(FoundFolder found, OpenFolder(a));
+  const auto& resumed = found.resumed;
   DG_TRY(CheckpointFiles files, OpenBase(a, resumed));
-  DG_TRY(const Config config, ReadConfig(files));
+  const std::string opened = resumed && !a.TrainsAdapter() ? resumed->string() : a.model;
+  DG_TRY(const Config config, AtPath(opened, ReadConfig(files)));
   DG_CHECK_OK(RequireCanvases(config));
   DG_CHECK_OK(FillOptions(a, config));
   DG_TRY(const Tokenizer tokenizer, ReadTokenizer(files, config));
@@ -300,11 +363,15 @@ Result<void> Train(Program& program, CLI::App& verb, TrainArguments& a) {
   DatasetOptions data_options;
   data_options.examples = a.options.examples;
   data_options.faults = a.strict ? FaultPolicy::kRefuse : FaultPolicy::kLeaveOut;
+  ProgressLine waiting(program);
+  waiting.Show("reading data");
   DG_TRY(const Dataset data, Dataset::Open(a.data, tokenizer, data_options));
+  waiting.Clear();
   DG_TRY(ModelTexts texts, ReadTexts(files));
   DG_TRY(std::optional<Adapter> adapter, OpenAdapter(a, config, resumed));
 
-  Run run{.folder = folder,
+  Run run{.lock = std::move(found.lock),
+          .folder = a.out,
           .base = {std::move(files), std::move(texts)},
           .adapter = std::move(adapter),
           .identity = {data.fingerprint(), a.options.seed, a.options.batch, Recipe(a)}};
@@ -316,7 +383,12 @@ Result<void> Train(Program& program, CLI::App& verb, TrainArguments& a) {
   if (a.dry_run) return {};
   if (resumed) {
     DG_CHECK_OK(LoadOptimizer(*resumed, run.identity, *run.loaded.kernels, run.trainer->optimizer()));
-    program.Note(fmt::format("going on from step {}", run.trainer->steps_taken()));
+    const int64_t taken = run.trainer->steps_taken();
+    if (taken > a.options.steps) {
+      return Fail(StatusCode::kInvalidArgument, fmt::format("steps: {} has taken {} already, more than {}",
+                                                            resumed->string(), taken, a.options.steps));
+    }
+    program.Note(fmt::format("going on from step {}", taken));
   }
   run.replaces_old_run = !resumed;
   RemovePartialCheckpoints(run.checkpoints());

@@ -12,12 +12,16 @@
 #include "files/messages.h"
 #include "model_source.h"
 #include "numbers.h"
+#include "thread_count.h"
 
 namespace dgemma {
 namespace {
 
 /// Configuration files are no larger.
 constexpr uint64_t kTextBytes = 1u << 20;
+
+/// A check for options that name a file or a folder: an empty name is an unset variable.
+std::string HasName(const std::string& text) { return text.empty() ? "the name is empty" : ""; }
 
 /// Flags of training an adapter.
 void AddLoraFlags(CLI::App& verb, TrainArguments& a) {
@@ -26,7 +30,7 @@ void AddLoraFlags(CLI::App& verb, TrainArguments& a) {
                    ->check(CLI::Range(1, 1024))
                    ->type_name("N");
   verb.add_option("--lora", a.lora_file, "go on with this adapter instead of a new one")
-      ->check(NotEmpty)
+      ->check(HasName)
       ->excludes(rank)
       ->type_name("FILE");
   verb.add_option("--lora-alpha", a.lora.alpha, "deltas are scaled with alpha / rank (default: twice the rank)")
@@ -49,14 +53,14 @@ void AddTrainFlags(CLI::App& verb, TrainArguments& a) {
   TrainOptions& o = a.options;
   verb.add_option("model", a.model, "a model folder, or `embedded`")->check(NotEmpty)->type_name("MODEL");
   verb.add_option("--new", a.new_config, "start from random weights of this config.json")
-      ->check(NotEmpty)
+      ->check(HasName)
       ->type_name("CONFIG");
-  verb.add_option("--tokenizer", a.tokenizer, "tokenizer.json of the new model")->check(NotEmpty)->type_name("FILE");
+  verb.add_option("--tokenizer", a.tokenizer, "tokenizer.json of the new model")->check(HasName)->type_name("FILE");
   verb.add_option("--data", a.data, "JSONL (messages, or prompt and completion) or CSV puzzles; several")
-      ->check(NotEmpty)
+      ->check(HasName)
       ->type_name("FILE");
   verb.add_option("--eval", a.eval, "JSONL of questions that every checkpoint answers; several")
-      ->check(NotEmpty)
+      ->check(HasName)
       ->type_name("FILE");
   verb.add_option("--eval-count", a.eval_count, "questions of each such file")
       ->check(CLI::Range(1, 100'000))
@@ -64,10 +68,11 @@ void AddTrainFlags(CLI::App& verb, TrainArguments& a) {
       ->type_name("N");
   verb.add_option("--out", a.out,
                   "folder of the run: checkpoints/, model/, report.html, metrics.jsonl, TensorBoard events")
-      ->check(NotEmpty)
+      ->check(HasName)
       ->type_name("DIR");
-  verb.add_option("--config", a.config_file, "TOML file whose keys are flags: `steps = 1000`")
-      ->check(NotEmpty)
+  verb.add_option("--config", a.config_file,
+                  "TOML file whose keys are flags, and `model`: `steps = 1000`; flags given here win")
+      ->check(HasName)
       ->type_name("FILE");
   verb.add_option("--steps", o.steps, "optimiser steps")->capture_default_str()->type_name("N");
   verb.add_option("--batch", o.batch, "examples of a step")->capture_default_str()->type_name("N");
@@ -142,13 +147,12 @@ void AddTrainFlags(CLI::App& verb, TrainArguments& a) {
       ->check(CLI::Range(1, 1'000'000))
       ->capture_default_str()
       ->type_name("N");
-  auto* resume = verb.add_flag("--resume", a.resume,
-                               "go on from the newest checkpoint in DIR, if there is one; MODEL is then not read");
+  auto* resume =
+      verb.add_flag("--resume", a.resume,
+                    "go on from the newest checkpoint in DIR, if there is one; MODEL is then read for an adapter only");
   verb.add_flag("-f,--force", a.force, "start again where DIR holds a run")->excludes(resume);
   verb.add_flag("--dry-run", a.dry_run, "print the plan and end");
-  verb.add_option("-t,--threads", a.threads, "threads (default: all cores)")
-      ->check(CLI::Range(1, 1024))
-      ->type_name("N");
+  verb.add_option("-t,--threads", a.threads, "threads (default: all cores)")->check(IsThreadCount)->type_name("N");
   AddLoraFlags(verb, a);
 }
 
@@ -159,8 +163,9 @@ Result<void> ReadConfigFile(CLI::App& verb, const std::string& path) {
   try {
     for (const CLI::ConfigItem& item : CLI::ConfigTOML().from_config(stream)) {
       if (item.name == "++" || item.name == "--") continue;  // begin and end of a section
-      CLI::Option* option = verb.get_option_no_throw("--" + item.name);
-      if (option == nullptr || item.name == "config") {
+      CLI::Option* option = verb.get_option_no_throw(item.name == "model" ? item.name : "--" + item.name);
+      const bool elsewhere = !item.parents.empty() && item.parents != std::vector<std::string>{"train"};
+      if (option == nullptr || elsewhere || item.name == "config" || item.name == "help") {
         return Fail(StatusCode::kInvalidArgument,
                     fmt::format("{}: {}: no flag of this name", path, Quoted(item.fullname())));
       }
@@ -170,8 +175,29 @@ Result<void> ReadConfigFile(CLI::App& verb, const std::string& path) {
       option->run_callback();
     }
   } catch (const CLI::Error& error) {
-    return Fail(StatusCode::kInvalidArgument, fmt::format("{}: {}", path, Quoted(error.what())));
+    return Fail(StatusCode::kInvalidArgument, fmt::format("{}: {}", path, error.what()));
   }
+  return {};
+}
+
+Result<void> CheckArguments(const TrainArguments& a, bool holds_run) {
+  const auto refuse = [](const std::string& why) { return Fail(StatusCode::kInvalidArgument, why); };
+  if (a.resume && a.force) return refuse("--resume and --force: give one of them");
+  if (a.data.empty()) return refuse("--data: at least one file is needed");
+  if (a.out.empty() && !a.dry_run) return refuse("--out: a folder is needed");
+  if (a.new_config.empty() != a.tokenizer.empty()) return refuse("--new and --tokenizer: give both or none");
+  if (!a.new_config.empty() && !a.model.empty()) return refuse("give either MODEL or --new with --tokenizer");
+  const bool has_weights = a.resume && holds_run && !a.TrainsAdapter();  // in the checkpoint
+  if (a.new_config.empty() && a.model.empty() && !has_weights)
+    return refuse("MODEL is missing (or --new with --tokenizer, for one of random weights)");
+  if (!a.lora_file.empty() && (a.lora.rank != 0 || a.HasLoraFlags())) {
+    return refuse(
+        "--lora goes on with an adapter as it is; --lora-rank, --lora-alpha, --lora-rslora, --lora-roles and "
+        "--lora-targets are for a new one");
+  }
+  if (a.lora.rank == 0 && a.HasLoraFlags())
+    return refuse("--lora-alpha, --lora-rslora, --lora-roles and --lora-targets need --lora-rank");
+  if (!a.new_config.empty() && a.TrainsAdapter()) return refuse("--lora-rank: an adapter needs a trained MODEL");
   return {};
 }
 

@@ -44,8 +44,11 @@ struct TrainArguments {
 /// Adds every flag. `arguments` must outlive the verb.
 void AddTrainFlags(CLI::App& verb, TrainArguments& arguments);
 
-/// Every key of the file is a flag's name; flags of the command line win.
+/// Every key of the file is a flag's name or `model`, at the top or in [train]; flags of the command line win.
 Result<void> ReadConfigFile(CLI::App& verb, const std::string& path);
+
+/// What arguments together must be; `holds_run`: --out has a checkpoint. kInvalidArgument.
+Result<void> CheckArguments(const TrainArguments& arguments, bool holds_run);
 
 /// Turns words into options and checks them all for a model of this configuration.
 Result<void> FillOptions(TrainArguments& arguments, const Config& config);

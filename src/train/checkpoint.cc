@@ -95,15 +95,19 @@ std::optional<uint64_t> Number(std::string_view text) {
   return value;
 }
 
+/// N of a folder step-N.
+std::optional<uint64_t> StepOf(const std::filesystem::path& folder) {
+  const std::string name = folder.filename().string();
+  if (!name.starts_with(kStepPrefix)) return std::nullopt;
+  return Number(std::string_view(name).substr(kStepPrefix.size()));
+}
+
 /// Checkpoint folders of a run by step, ascending.
 std::vector<std::pair<uint64_t, std::filesystem::path>> Checkpoints(const std::filesystem::path& run) {
   std::vector<std::pair<uint64_t, std::filesystem::path>> found;
   std::error_code error;
   for (std::filesystem::directory_iterator entry(run, error), end; !error && entry != end; entry.increment(error)) {
-    const std::string name = entry->path().filename().string();
-    if (!name.starts_with(kStepPrefix)) continue;
-    if (const auto step = Number(std::string_view(name).substr(kStepPrefix.size())))
-      found.emplace_back(*step, entry->path());
+    if (const auto step = StepOf(entry->path())) found.emplace_back(*step, entry->path());
   }
   std::ranges::sort(found);
   return found;
@@ -116,12 +120,38 @@ Result<uint64_t> Metadata(const CheckpointFiles& files, const std::string& key) 
   return *value;
 }
 
-Result<void> RequireSame(const CheckpointFiles& files, const std::string& key, uint64_t now) {
+Result<void> RequireSame(const CheckpointFiles& files, const std::string& key, uint64_t now, std::string_view what) {
   DG_TRY(const uint64_t then, Metadata(files, key));
   if (then == now) return {};
   return Fail(StatusCode::kInvalidArgument,
-              fmt::format("{}: this run has {}, the checkpoint was written with {}; resuming would not continue it",
-                          key, now, then));
+              fmt::format("{}: {} ({} then, {} now); resuming would not continue the run", key, what, then, now));
+}
+
+/// The parts of a recipe.
+std::vector<std::string_view> Parts(std::string_view recipe) {
+  constexpr std::string_view kBetween = ", ";
+  std::vector<std::string_view> parts;
+  while (true) {
+    const size_t end = recipe.find(kBetween);
+    parts.push_back(recipe.substr(0, end));
+    if (end == std::string_view::npos) return parts;
+    recipe.remove_prefix(end + kBetween.size());
+  }
+}
+
+/// Refuses another recipe with the first part that differs.
+Result<void> RequireRecipe(const CheckpointFiles& files, const std::string& now) {
+  const auto entry = files.metadata().find("recipe");
+  const std::string then = entry == files.metadata().end() ? "" : entry->second;
+  if (then == now) return {};
+  const std::vector<std::string_view> old_parts = Parts(then), new_parts = Parts(now);
+  const auto [old_part, new_part] = std::ranges::mismatch(old_parts, new_parts);
+  const auto text = [](const auto& parts, const auto& part) {
+    return part == parts.end() ? std::string("nothing") : Quoted(*part);
+  };
+  return Fail(StatusCode::kInvalidArgument,
+              fmt::format("this run is not the one that wrote the checkpoint: {} then, {} now",
+                          text(old_parts, old_part), text(new_parts, new_part)));
 }
 
 /// A tensor of the file into the layout of `like`.
@@ -150,13 +180,14 @@ WriteTrained WriteModel(const ModelBase& base, const Config& config, const Train
 }
 
 WriteTrained WriteTrainedAdapter(const Adapter& adapter, const Config& config, Weights& weights,
-                                 const TrainKernels& kernels) {
-  return [&](const Optimizer& optimizer, const std::filesystem::path& folder) -> Result<void> {
+                                 const TrainKernels& kernels, std::string base_model) {
+  return [&, base_model = std::move(base_model)](const Optimizer& optimizer,
+                                                 const std::filesystem::path& folder) -> Result<void> {
     const AppliedAdapter applied{&adapter, 1};
     Adapter trained = adapter;
     for (const AttachedDelta& attached : FindDeltas({&applied, 1}, config, weights))
       DG_CHECK_OK(TakeDelta(optimizer, kernels, attached.column, trained.deltas[attached.delta]));
-    return WriteAdapterFiles(trained, config, folder);
+    return WriteAdapterFiles(trained, config, folder, base_model);
   };
 }
 
@@ -206,6 +237,11 @@ Result<std::filesystem::path> SaveCheckpoint(const WriteTrained& write, const Op
   return folder;
 }
 
+void RemoveCheckpoints(const std::filesystem::path& run) {
+  std::error_code ignored;
+  for (const auto& [step, folder] : Checkpoints(run)) std::filesystem::remove_all(folder, ignored);
+}
+
 void RemovePartialCheckpoints(const std::filesystem::path& run) {
   std::vector<std::filesystem::path> partial;
   std::error_code error;
@@ -227,18 +263,21 @@ Result<void> LoadOptimizer(const std::filesystem::path& checkpoint, const RunIde
   const std::filesystem::path path = checkpoint / kStateFile;
   const auto load = [&]() -> Result<void> {
     DG_TRY(const CheckpointFiles files, OpenSafetensors(path));
-    DG_CHECK_OK(RequireSame(files, "data", identity.data_fingerprint));
-    DG_CHECK_OK(RequireSame(files, "seed", identity.seed));
-    DG_CHECK_OK(RequireSame(files, "batch", static_cast<uint64_t>(identity.batch)));
-    if (identity.frozen != 0) DG_CHECK_OK(RequireSame(files, "frozen weights", identity.frozen));
-    const auto recipe = files.metadata().find("recipe");
-    if (recipe == files.metadata().end() || recipe->second != identity.recipe) {
-      return Fail(StatusCode::kInvalidArgument,
-                  fmt::format("this run is not the one that wrote the checkpoint: {} then, {} now",
-                              Quoted(recipe == files.metadata().end() ? "" : recipe->second), Quoted(identity.recipe)));
+    DG_CHECK_OK(RequireSame(files, "data", identity.data_fingerprint,
+                            "the examples, or their order, are not those that the checkpoint was trained on"));
+    DG_CHECK_OK(RequireSame(files, "seed", identity.seed, "is another"));
+    DG_CHECK_OK(RequireSame(files, "batch", static_cast<uint64_t>(identity.batch), "is another"));
+    if (identity.frozen != 0) {
+      DG_CHECK_OK(RequireSame(files, "frozen weights", identity.frozen,
+                              "the model is not the one that the adapter was trained on"));
     }
+    DG_CHECK_OK(RequireRecipe(files, identity.recipe));
     DG_TRY(const uint64_t steps, Metadata(files, "step"));
     if (steps > (uint64_t{1} << 40)) return Fail(StatusCode::kInvalidFile, "metadata step: out of range");
+    if (const auto named = StepOf(checkpoint); named && *named != steps) {
+      return Fail(StatusCode::kInvalidFile,
+                  fmt::format("metadata step: {}, but the folder's name says {}", steps, *named));
+    }
     return optimizer.Restore(static_cast<int64_t>(steps), [&](const std::string& what, const Optimizer::Slot& slot) {
       return ReadPacked(files, what + "." + slot.spec.name, slot.spec, slot.weight, kernels);
     });

@@ -37,9 +37,9 @@ using WriteTrained = std::function<Result<void>(const Optimizer& optimizer, cons
 WriteTrained WriteModel(const ModelBase& base, const Config& config, const TrainKernels& kernels);
 
 /// A PEFT folder of the adapter that TrainAdapters listed: `adapter` has names, roles and scales, the optimiser the values. It must have
-/// been attached to `weights` alone. References must outlive the writer.
+/// been attached to `weights` alone. `base_model` is what the folder names as its model. References must outlive the writer.
 WriteTrained WriteTrainedAdapter(const Adapter& adapter, const Config& config, Weights& weights,
-                                 const TrainKernels& kernels);
+                                 const TrainKernels& kernels, std::string base_model);
 
 /// The folder appears whole or not at all. kIo (a full disk among them) leaves an older folder of this name untouched.
 Result<void> SaveTrained(const WriteTrained& write, const Optimizer& optimizer, const std::filesystem::path& folder);
@@ -53,13 +53,16 @@ Result<std::filesystem::path> SaveCheckpoint(const WriteTrained& write, const Op
 /// The newest complete checkpoint folder of a run; none where there is none. Folders that a killed run left half written have other names.
 std::optional<std::filesystem::path> NewestCheckpoint(const std::filesystem::path& run);
 
+/// Removes all checkpoint folders of a run, and nothing else that is in `run`.
+void RemoveCheckpoints(const std::filesystem::path& run);
+
 /// Removes what killed runs left half written in `run`; the caller is the only one that writes there.
 void RemovePartialCheckpoints(const std::filesystem::path& run);
 
 /// Reads moments and number of steps of a checkpoint, and its weights where the model or adapter that it is has their average. The
 /// optimiser's weights must be those of that model or adapter.
-/// kInvalidArgument when the identity differs, naming what; kInvalidFile for a broken file, a value
-/// that is not finite, or a negative second moment.
+/// kInvalidArgument when the identity differs, naming what; kInvalidFile for a broken file, a number of steps that is not the folder's, a
+/// value that is not finite, or a negative second moment.
 Result<void> LoadOptimizer(const std::filesystem::path& checkpoint, const RunIdentity& identity, Kernels& kernels,
                            Optimizer& optimizer);
 

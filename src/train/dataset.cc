@@ -68,6 +68,7 @@ std::vector<std::string> Describe(const DatasetStatistics& statistics) {
                                 100 * statistics.TooLongShare(), statistics.longest_left_out));
   }
   for (const auto& [task, counts] : statistics.tasks) {
+    if (task.empty() && statistics.tasks.size() == 1) break;  // no record names a task
     lines.push_back(fmt::format("task {}: {} records, {} too long, {} examples, {} answer tokens", QuotedText(task),
                                 counts.records, counts.too_long, counts.examples, counts.answer_tokens));
   }

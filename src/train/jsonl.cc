@@ -84,7 +84,15 @@ class RecordReader {
                                                                      record.task.size(), limits_.task_bytes)});
   }
 
-  static OrFault<void> ReadPair(const json::object& object, Record& record) {
+  OrFault<void> ReadPair(const json::object& object, Record& record) const {
+    const json::value *prompt_value = object.if_contains("prompt"),
+                      *completion_value = object.if_contains("completion");
+    if (prompt_value != nullptr && prompt_value->is_array() && completion_value != nullptr &&
+        completion_value->is_array()) {
+      DG_CHECK_OK(ReadMessages(prompt_value->get_array(), "prompt", record));
+      DG_CHECK_OK(ReadMessages(completion_value->get_array(), "completion", record));
+      return ReadRest(object, record);
+    }
     record.form = Record::Form::kPair;
     DG_TRY(std::string prompt, RequiredText(object, "prompt", ""));
     DG_TRY(std::string completion, RequiredText(object, "completion", ""));
@@ -95,16 +103,28 @@ class RecordReader {
 
   OrFault<void> ReadConversation(const json::object& object, Record& record) const {
     DG_TRY(const json::array* messages, OptionalList(object, "messages", ""));
-    if (messages == nullptr || messages->empty()) return Wrong("messages", "is empty");
-    if (messages->size() > limits_.messages) {
-      return std::unexpected(Fault{FaultKind::kWrongValue, fmt::format("messages: has {} entries (at most {})",
-                                                                       messages->size(), limits_.messages)});
+    if (messages == nullptr) return Wrong("messages", "is empty");
+    DG_CHECK_OK(ReadMessages(*messages, "messages", record));
+    return ReadRest(object, record);
+  }
+
+  /// Appends the messages of a list.
+  OrFault<void> ReadMessages(const json::array& messages, const char* list, Record& record) const {
+    if (messages.empty()) return Wrong(list, "is empty");
+    if (messages.size() > limits_.messages) {
+      return std::unexpected(Fault{FaultKind::kWrongValue, fmt::format("{}: has {} entries (at most {})", list,
+                                                                       messages.size(), limits_.messages)});
     }
-    for (size_t i = 0; i < messages->size(); ++i) {
-      DG_TRY(Message message, ReadMessage((*messages)[i], fmt::format("messages[{}]", i)));
+    for (size_t i = 0; i < messages.size(); ++i) {
+      DG_TRY(Message message, ReadMessage(messages[i], fmt::format("{}[{}]", list, i)));
       record.thinking = record.thinking || !message.reasoning.empty();
       record.messages.push_back(std::move(message));
     }
+    return {};
+  }
+
+  /// What stands beside the messages of a conversation.
+  static OrFault<void> ReadRest(const json::object& object, Record& record) {
     DG_TRY(const json::array* tools, OptionalList(object, "tools", ""));
     for (size_t i = 0; tools != nullptr && i < tools->size(); ++i) {
       DG_TRY(Tool tool, ReadTool((*tools)[i], fmt::format("tools[{}]", i)));
@@ -134,11 +154,10 @@ class RecordReader {
     if (object.contains("tool_responses"))
       return Wrong(inside + "tool_responses", "write them as messages of role tool");
     if (message.role == Role::kAssistant) {
-      DG_TRY(auto reasoning, OptionalText(object, "reasoning", inside));
-      if (!reasoning) {
-        DG_TRY(reasoning, OptionalText(object, "reasoning_content", inside));
+      for (const char* key : {"thinking", "reasoning_content", "reasoning"}) {  // the last of them counts
+        DG_TRY(auto reasoning, OptionalText(object, key, inside));
+        if (reasoning) message.reasoning = *std::move(reasoning);
       }
-      message.reasoning = std::move(reasoning).value_or("");
       DG_TRY(const json::array* calls, OptionalList(object, "tool_calls", inside));
       for (size_t i = 0; calls != nullptr && i < calls->size(); ++i) {
         DG_TRY(ToolCall call, ReadCall((*calls)[i], fmt::format("{}tool_calls[{}]", inside, i)));

@@ -63,6 +63,31 @@ TEST(JsonRecord, ThinkingCanBeSaid) {
   EXPECT_TRUE(record->thinking);
 }
 
+TEST(JsonRecord, ThoughtsHaveThreeNames) {
+  for (const char* key : {"reasoning", "reasoning_content", "thinking"}) {
+    const auto record =
+        ReadJsonRecord(std::string(R"({"messages": [{"role": "assistant", "content": "a", ")") + key + R"(": "hm"}]})");
+    ASSERT_TRUE(record) << record.error().message;
+    EXPECT_EQ(record->messages[0].reasoning, "hm");
+    EXPECT_TRUE(record->thinking);
+  }
+}
+
+TEST(JsonRecord, PromptAndCompletionMayBeListsOfMessages) {
+  const auto record =
+      ReadJsonRecord(R"({"prompt": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}],
+    "completion": [{"role": "assistant", "content": "a"}], "tools": [{"name": "f"}]})");
+  ASSERT_TRUE(record) << record.error().message;
+  EXPECT_EQ(record->form, Record::Form::kConversation);
+  ASSERT_EQ(record->messages.size(), 3u);
+  EXPECT_EQ(TextOf(record->messages[1]), "u");
+  EXPECT_EQ(record->messages[2].role, Role::kAssistant);
+  EXPECT_EQ(record->tools.size(), 1u);
+  const auto wrong = ReadJsonRecord(R"({"prompt": [{"role": "user", "content": "u"}], "completion": [1]})");
+  ASSERT_FALSE(wrong);
+  EXPECT_EQ(wrong.error().message, "completion[0]: must be an object");
+}
+
 TEST(JsonRecord, EveryRuleHasItsFault) {
   struct Case {
     const char* line;

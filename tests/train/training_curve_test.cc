@@ -175,6 +175,36 @@ TEST(TrainerTest, GoingOnFromACheckpointChangesNoBit) {
     EXPECT_FALSE(LoadOptimizer(checkpoint, other, *second.loaded.kernels, second.trainer->optimizer()));
     EXPECT_EQ(second.trainer->steps_taken(), 10);
   }
+  // A folder whose name says another number of steps.
+  std::filesystem::rename(checkpoint, folder / "step-000005");
+  const auto renamed =
+      LoadOptimizer(folder / "step-000005", identity, *second.loaded.kernels, second.trainer->optimizer());
+  ASSERT_FALSE(renamed);
+  EXPECT_NE(renamed.error().message.find("4, but the folder's name says 5"), std::string::npos)
+      << renamed.error().message;
+  std::filesystem::remove_all(folder);
+}
+
+TEST(TrainerTest, AnotherRecipeIsRefusedWithThePartThatDiffers) {
+  const std::filesystem::path folder =
+      std::filesystem::path(testing::TempDir()) / fmt::format("dgemma-recipe-{}", getpid());
+  Training training(TestBackend::kCpu);
+  const CheckpointFiles files = *OpenCheckpoint(Alternating());
+  const ModelBase base{files, *ReadTexts(files)};
+  const std::string same(200, 'x');
+  const auto saved =
+      SaveCheckpoint(WriteModel(base, training.loaded.config(), *training.kernels), training.trainer->optimizer(),
+                     *training.kernels, {.recipe = same + ", rate 1, " + same}, folder, 2);
+  ASSERT_TRUE(saved) << saved.error().message;
+  const auto message = [&](const std::string& recipe) {
+    const auto loaded =
+        LoadOptimizer(*saved, {.recipe = recipe}, *training.loaded.kernels, training.trainer->optimizer());
+    return loaded ? "" : loaded.error().message;
+  };
+  EXPECT_EQ(message(same + ", rate 1, " + same), "");
+  EXPECT_NE(message(same + ", rate 2, " + same).find("\"rate 1\" then, \"rate 2\" now"), std::string::npos);
+  EXPECT_NE(message(same + ", rate 1, " + same + ", adapter 4").find("nothing then, \"adapter 4\" now"),
+            std::string::npos);
   std::filesystem::remove_all(folder);
 }
 
@@ -246,9 +276,11 @@ TEST(TrainerTest, AnAdapterGoesOnFromACheckpointAndChangesNoWeight) {
     Training first(TestBackend::kCpu, 1, Trains::kAdapter);
     TakeSteps(*first.trainer, 4);
     Model& model = *first.loaded.model;
-    const auto saved = SaveCheckpoint(WriteTrainedAdapter(first.adapter, model.config, model.weights, *first.kernels),
-                                      first.trainer->optimizer(), *first.kernels, {.frozen = 5}, folder, 2);
+    const auto saved =
+        SaveCheckpoint(WriteTrainedAdapter(first.adapter, model.config, model.weights, *first.kernels, "the/model"),
+                       first.trainer->optimizer(), *first.kernels, {.frozen = 5}, folder, 2);
     ASSERT_TRUE(saved) << saved.error().message;
+    EXPECT_EQ(OpenAdapter(*saved)->settings.base_model, "the/model");
   }
   const std::filesystem::path checkpoint = *NewestCheckpoint(folder);
   Training second(TestBackend::kCpu, 2, Trains::kAdapter, checkpoint.string());
@@ -282,6 +314,9 @@ TEST(TrainerTest, AResumedRunMayPruneTheCheckpointItCameFrom) {
   std::filesystem::create_directory(folder / "step-000009.partial-1");
   RemovePartialCheckpoints(folder);
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1);
+  std::filesystem::create_directory(folder / "checkpoint-500");
+  RemoveCheckpoints(folder);
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1) << "what is not the run's stays";
   std::filesystem::remove_all(folder);
 }
 
