@@ -1,6 +1,10 @@
-// `dgemma serve`: the model behind HTTP. Builds engine, scheduler, service and server, says where it listens, and waits for
-// the signal to stop.
+// `dgemma serve`: the model behind HTTP. Listens, loads the model (meanwhile health says so and all else is put off),
+// builds scheduler and service, says that it is ready, and waits for the signal to stop.
 #include <fmt/format.h>
+#include <sys/resource.h>
+#if defined(__linux__)
+#include <sys/prctl.h>
+#endif
 
 #include <CLI/CLI.hpp>
 #include <cstdlib>
@@ -50,15 +54,14 @@ constexpr int kHighestPort = 65'535;
 struct ServeArguments {
   ModelSource source;
   HttpServerOptions http;
+  RouterOptions router;
   std::string key_file;
-  std::vector<std::string> cors_origins;
-  std::vector<std::string> allowed_hosts;
   int parallel = 0;  ///< 0: as many as fit into memory, at most kUsualParallel
   bool page = true;
 };
 
-/// With room for the answers at a time that were asked for, or for as many as the memory plan allows. The plan is checked before weights
-/// are read, so a smaller one costs nothing. Sets serve.parallel.
+/// With room for the answers at a time that were asked for, or for as many as the memory plan allows. The plan is
+/// checked before weights are read, so a smaller one costs nothing. Sets serve.parallel.
 Result<std::unique_ptr<Engine>> LoadForServing(Program& program, ServeArguments& serve) {
   const bool asked = serve.parallel > 0;
   for (serve.parallel = asked ? serve.parallel : kUsualParallel;; --serve.parallel) {
@@ -97,7 +100,7 @@ std::string Address(const ServeArguments& serve, int port) {
                      serve.http.host, v6 ? "]" : "", port);
 }
 
-/// The line that programs wait for is the only one on standard output.
+/// The line that programs wait for is the only one on standard output. It comes when requests are taken.
 void Announce(Program& program, const ServeArguments& serve, const Engine& engine, int port) {
   const ModelFacts& facts = engine.facts();
   const MemoryPlan& plan = engine.plan();
@@ -111,48 +114,74 @@ void Announce(Program& program, const ServeArguments& serve, const Engine& engin
   if (serve.page) program.Note(fmt::format("page {}/", Address(serve, port)));
 }
 
+/// Keys and conversations must not end up in a file when the process crashes. The limit is not heeded where cores go to
+/// a program (core_pattern); the attribute is.
+void ForbidCoreDumps() {
+  const rlimit none{.rlim_cur = 0, .rlim_max = 0};
+  (void)::setrlimit(RLIMIT_CORE, &none);
+#if defined(__linux__)
+  (void)::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+#endif
+}
+
 void Notify(std::string_view message) {
   const char* name = std::getenv("NOTIFY_SOCKET");
   if (name != nullptr) (void)NotifyService(name, message);
 }
 
-Result<void> Serve(Program& program, ServeArguments& serve) {
-  DG_TRY(KeyRing keys, ReadKeys(serve));
-  RouterOptions router_options{
-      .keys = std::move(keys), .allowed_hosts = serve.allowed_hosts, .cors_origins = serve.cors_origins};
-  DG_CHECK_OK(CheckExposure(serve.http.host, router_options));  // before a long loading
-  DG_CHECK_OK(CheckExists(serve.source));
-  DG_TRY(const std::unique_ptr<Engine> engine, LoadForServing(program, serve));
-
-  const ServerLimits& limits = serve.http.limits;
-  SchedulerOptions scheduling;
-  scheduling.queued_requests = static_cast<int64_t>(limits.queue_requests);
-  DG_TRY(const std::unique_ptr<Scheduler> scheduler, Scheduler::Create(*engine, scheduling));
-  Metrics metrics;
-  CompletionService service(*engine, *scheduler, &metrics, OptionsOf(serve, *engine));
+/// From the loaded model to the last answer. What the server uses is older than it in here, so it goes first.
+Result<void> ServeModel(Program& program, const ServeArguments& serve, const Engine& engine, Scheduler& scheduler,
+                        std::unique_ptr<HttpServer> listening) {
+  Metrics& metrics = *serve.http.metrics;
+  CompletionService service(engine, scheduler, &metrics, OptionsOf(serve, engine));
   metrics.OnScrape([&service](Metrics& table) { service.SetMetrics(table); });
-  const HttpServer* listening = nullptr;
   std::vector<Route> routes = service.Routes();
   const HealthSource health{.engine = [&service] { return service.State(); },
-                            .draining = [&listening] { return listening != nullptr && listening->draining(); }};
+                            .draining = [server = listening.get()] { return server->draining(); }};
   for (Route& route : HealthRoutes(health)) routes.push_back(std::move(route));
   if (serve.page) routes.push_back(PageRoute());
   routes.push_back(MetricsRoute(metrics));
-  const Router router(std::move(routes), std::move(router_options));
+  const Router router(std::move(routes), serve.router);
+  const std::unique_ptr<HttpServer> server = std::move(listening);
 
-  scheduler->Start();
-  serve.http.metrics = &metrics;
-  serve.http.log = [&program](std::string_view line) { program.Note(line); };
-  serve.http.tick = [] { Notify("WATCHDOG=1"); };
-  DG_TRY(const std::unique_ptr<HttpServer> server, HttpServer::Start(router, serve.http));
-  listening = server.get();
-  const Signals::Scope scope(program.signals, [&server] { server->Drain(); });
-  Announce(program, serve, *engine, server->port());
+  scheduler.Start();
+  server->Use(router);
+  const Signals::Scope scope(program.signals, [&server, &scheduler] {
+    server->Drain();
+    scheduler.CloseQueue();
+  });
+  Announce(program, serve, engine, server->port());
   Notify("READY=1");
   server->Wait();
   Notify("STOPPING=1");
-  scheduler->Stop();
+  scheduler.Stop();
   return {};
+}
+
+Result<void> Serve(Program& program, ServeArguments& serve) {
+  DG_TRY(serve.router.keys, ReadKeys(serve));
+  DG_CHECK_OK(CheckExists(serve.source));
+  ForbidCoreDumps();
+
+  // Listening comes before a long loading: an address that is taken is known at once, and who asks hears how things
+  // stand.
+  Metrics metrics;
+  serve.http.metrics = &metrics;
+  serve.http.log = [&program](std::string_view line) { program.Note(line); };
+  serve.http.tick = [] { Notify("WATCHDOG=1"); };
+  std::vector<Route> routes = LoadingRoutes(serve.http.limits.text_body_bytes);
+  if (serve.page) routes.push_back(PageRoute());
+  const Router loading(std::move(routes), serve.router);
+  DG_TRY(std::unique_ptr<HttpServer> server, HttpServer::Start(loading, serve.http));
+  if (!IsEmbedded(serve.source)) {
+    program.Note(fmt::format("loading; until then {} answers 503", Address(serve, server->port())));
+  }
+
+  DG_TRY(const std::unique_ptr<Engine> engine, LoadForServing(program, serve));
+  SchedulerOptions scheduling;
+  scheduling.queued_requests = static_cast<int64_t>(serve.http.limits.queue_requests);
+  DG_TRY(const std::unique_ptr<Scheduler> scheduler, Scheduler::Create(*engine, scheduling));
+  return ServeModel(program, serve, *engine, *scheduler, std::move(server));
 }
 
 void AddServerFlags(CLI::App& verb, ServeArguments& serve) {
@@ -170,12 +199,12 @@ void AddServerFlags(CLI::App& verb, ServeArguments& serve) {
   verb.add_option("--api-key-file", serve.key_file, "keys that clients must show, one a line")
       ->type_name("FILE")
       ->group("Server");
-  verb.add_option("--cors-origins", serve.cors_origins,
+  verb.add_option("--cors-origins", serve.router.cors_origins,
                   "web origins that may call, such as https://example.org; * is any")
       ->delimiter(',')
       ->type_name("ORIGIN[,ORIGIN]")
       ->group("Server");
-  verb.add_option("--allowed-hosts", serve.allowed_hosts, "names under which clients may call besides localhost")
+  verb.add_option("--allowed-hosts", serve.router.allowed_hosts, "names under which clients may call besides localhost")
       ->delimiter(',')
       ->type_name("NAME[,NAME]")
       ->group("Server");

@@ -80,7 +80,7 @@ bool Scheduler::EndWaiting() {
     {
       const std::lock_guard lock(mutex_);
       over = waiting_.Remove([&](const std::unique_ptr<Ticket>& ticket) {
-        why = Interruption(*ticket, now);
+        why = queue_closed_ ? FinishReason::kCancelled : Interruption(*ticket, now);
         return why || now >= ticket->queue_deadline;
       });
       if (!over) return worked;
@@ -129,7 +129,7 @@ bool Scheduler::EndActive() {
 bool Scheduler::WaitsForOpening(const Ticket& ticket, SteadyTime now) const {
   if (now >= ticket.submitted + (ticket.queue_deadline - ticket.submitted) / 2) return false;
   return std::ranges::any_of(active_, [&](const std::unique_ptr<Ticket>& other) {
-    if (other->answering == nullptr || other->story->ended() || other->spec.salt != ticket.spec.salt) return false;
+    if (other->story == nullptr || other->story->ended() || other->spec.salt != ticket.spec.salt) return false;
     const auto prompt = other->answering->prompt();
     const auto common = std::ranges::mismatch(prompt, ticket.prompt).in1 - prompt.begin();
     return common - other->answering->prompt_read() >= parts_.answers.chunk_rows;

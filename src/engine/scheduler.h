@@ -135,6 +135,9 @@ class Scheduler {
   /// Ends a request: before the next pass, or within a layer when no other answer is in the pass at hand. Ids that are
   /// unknown or have ended are ignored. OnEnd still comes, from the engine thread.
   void Cancel(RequestId id);
+  /// Refuses new requests, and ends those in the queue before the next pass, as if cancelled. Those being answered go
+  /// on.
+  void CloseQueue();
   /// Refuses new requests, waits until all have ended or `limit` has passed, then stops. True when all ended by
   /// themselves. Another thread may call Stop to cut it short.
   bool Drain(std::chrono::milliseconds limit);
@@ -164,10 +167,10 @@ class Scheduler {
   bool Admit();
   bool RunOnePass();
 
+  bool WaitsForOpening(const Ticket& ticket, SteadyTime now) const;
   void Loop();
   void BeginAnswer(Ticket& ticket);
   std::optional<FinishReason> Interruption(const Ticket& ticket, SteadyTime now) const;
-  bool WaitsForOpening(const Ticket& ticket, SteadyTime now) const;
   void CancelPassIfUnwanted();
   void End(Ticket& ticket, Result<Answer> answer);
   void Count(const Ticket& ticket, const Result<Answer>& answer);
@@ -192,7 +195,7 @@ class Scheduler {
   SteadyTime last_pass_;              // end of the last pass
   double mean_answer_seconds_ = 1.0;  // recent ones count more; from OnStart to OnEnd
   RequestId next_id_ = 1;
-  bool accepting_ = true, stopping_ = false;
+  bool accepting_ = true, queue_closed_ = false, stopping_ = false;
 
   std::mutex thread_mutex_;  // Start and Stop
   std::thread thread_;

@@ -66,6 +66,13 @@ std::expected<RequestId, Refusal> Scheduler::Submit(RequestSpec spec) {
   return result;
 }
 
+std::optional<Refusal> Scheduler::WouldRefuse(const std::string& salt) {
+  const std::lock_guard lock(mutex_);
+  std::optional<Refusal> refusal = RefusalNow(salt, 0);
+  stats_.refused += refusal.has_value();
+  return refusal;
+}
+
 std::expected<RequestId, Refusal> Scheduler::Queue(RequestSpec spec, std::vector<int32_t> prompt) {
   const Config& config = parts_.answers.model->config;
   const Request& request = spec.request;
@@ -138,6 +145,13 @@ void Scheduler::Cancel(RequestId id) {
   if (request == open_.end()) return;
   request->second = true;
   if (std::find(in_pass_.begin(), in_pass_.end(), id) != in_pass_.end()) CancelPassIfUnwanted();
+  wake_.notify_one();
+}
+
+void Scheduler::CloseQueue() {
+  const std::lock_guard lock(mutex_);
+  accepting_ = false;
+  queue_closed_ = true;
   wake_.notify_one();
 }
 

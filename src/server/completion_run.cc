@@ -10,12 +10,31 @@ namespace dgemma {
 namespace {
 
 constexpr int64_t kPingMs = 10'000;
+constexpr int kShutdownRetrySeconds = 10;
+
+HttpError Error(int status, std::string message, std::string code) {
+  HttpError error;
+  error.status = status;
+  error.message = std::move(message);
+  error.code = std::move(code);
+  return error;
+}
+
+HttpError ShuttingDown() {
+  HttpError error = Error(503, "The server is shutting down.", "shutdown");
+  error.retry_after_s = kShutdownRetrySeconds;
+  return error;
+}
+
+}  // namespace
 
 HttpError ErrorOf(const Refusal& refusal) {
+  if (refusal.reason == RefusalReason::kStopping) return ShuttingDown();
   HttpError error = ErrorOf(refusal.status);
   error.retry_after_s = static_cast<int>(refusal.retry_after.count());
   switch (refusal.reason) {
     case RefusalReason::kInvalid:
+    case RefusalReason::kStopping:
       break;
     case RefusalReason::kTooLong:
       error.status = 400;
@@ -26,22 +45,9 @@ HttpError ErrorOf(const Refusal& refusal) {
       error.status = 429;
       error.code = "queue_full";
       break;
-    case RefusalReason::kStopping:
-      error.status = 503;
-      break;
   }
   return error;
 }
-
-HttpError Error(int status, std::string message, std::string code) {
-  HttpError error;
-  error.status = status;
-  error.message = std::move(message);
-  error.code = std::move(code);
-  return error;
-}
-
-}  // namespace
 
 /// The Scheduler's view of one answer.
 class RunningCompletion::AnswerListener final : public RequestListener {
@@ -49,16 +55,38 @@ class RunningCompletion::AnswerListener final : public RequestListener {
   AnswerListener(std::shared_ptr<RunningCompletion> run, int32_t answer) : run_(std::move(run)), answer_(answer) {}
 
   void OnStart(int64_t prompt_tokens, int64_t cached_tokens) override {
-    run_->OnStart(answer_, prompt_tokens, cached_tokens);
+    Tell([&] { run_->OnStart(answer_, prompt_tokens, cached_tokens); });
   }
-  void OnPrefill(int64_t done, int64_t total) override { run_->OnPrefill(answer_, done, total); }
-  void OnDraft(const Draft& draft) override { run_->OnDraft(answer_, draft); }
-  void OnThought(std::string_view text) override { run_->OnThought(answer_, text); }
-  void OnText(std::string_view text) override { run_->OnText(answer_, text); }
-  void OnToolCall(const FunctionCall& call) override { run_->OnToolCall(answer_, call); }
-  void OnEnd(Result<Answer> answer) override { run_->OnEnd(answer_, std::move(answer)); }
+  void OnPrefill(int64_t done, int64_t total) override {
+    Tell([&] { run_->OnPrefill(answer_, done, total); });
+  }
+  void OnDraft(const Draft& draft) override {
+    Tell([&] { run_->OnDraft(answer_, draft); });
+  }
+  void OnThought(std::string_view text) override {
+    Tell([&] { run_->OnThought(answer_, text); });
+  }
+  void OnText(std::string_view text) override {
+    Tell([&] { run_->OnText(answer_, text); });
+  }
+  void OnToolCall(const FunctionCall& call) override {
+    Tell([&] { run_->OnToolCall(answer_, call); });
+  }
+  void OnEnd(Result<Answer> answer) override {
+    Tell([&] { run_->OnEnd(answer_, std::move(answer)); });
+  }
 
  private:
+  /// Nothing may be thrown at the engine's thread.
+  template <typename Event>
+  void Tell(const Event& event) {
+    try {
+      event();
+    } catch (const std::exception&) {
+      run_->GiveUp();
+    }
+  }
+
   const std::shared_ptr<RunningCompletion> run_;
   const int32_t answer_;
 };
@@ -90,7 +118,12 @@ CompletionSink& RunningCompletion::Sink() {
 void RunningCompletion::Start(const RunParts& parts, const WireFamily& family, CompletionRequest request,
                               std::vector<Request> requests, const RunIdentity& identity, const Reply& reply) {
   const auto run = std::make_shared<RunningCompletion>(parts, family, std::move(request), identity, reply);
-  run->Submit(std::move(requests));
+  try {
+    run->Submit(std::move(requests));
+  } catch (const std::exception&) {
+    run->GiveUp();
+    throw;
+  }
 }
 
 void RunningCompletion::Submit(std::vector<Request> requests) {
@@ -156,6 +189,7 @@ void RunningCompletion::OnDraft(int32_t answer, const Draft& draft) {
   const StoredDraft stored = Store(draft);
   parts_.watch.Add(identity_.id, answer, stored);
   if (!running.frames) return;
+  if (stream_ && stream_->behind()) return running.frames->Skip(stored);  // frames give way to text
   if (const auto frame = running.frames->Take(stored, FrameMaker::Clock::now())) Sink().OnFrame(answer, *frame);
   Flush();
 }
@@ -199,7 +233,7 @@ void RunningCompletion::OnEnd(int32_t answer, Result<Answer> ended) {
         return FailAll(Error(499, "The client went away.", ""));  // nobody hears it
       case StopReason::kNone:
       case StopReason::kShutdown:
-        return FailAll(Error(503, "The server is shutting down.", "shutdown"));
+        return FailAll(ShuttingDown());
     }
   }
   const auto kind = running.filter->Finish(reason);
@@ -257,6 +291,17 @@ void RunningCompletion::FailAll(const HttpError& error) {
   writer_->OnFailure(error);
   stream_->Write(writer_->Take());
   stream_->End();
+}
+
+/// Memory ran out in the middle of something. Without an end from here the client gets 500, or its stream is cut.
+void RunningCompletion::GiveUp() {
+  const std::scoped_lock lock(mutex_);
+  dead_ = true;
+  CancelAll();
+  try {
+    parts_.watch.End(identity_.id);
+  } catch (const std::bad_alloc&) {  // the log of drafts stays until the server ends
+  }
 }
 
 /// Also from the network's thread, while another holds the lock: ids do not change any more.

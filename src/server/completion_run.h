@@ -21,6 +21,9 @@
 
 namespace dgemma {
 
+/// A refusal as the client hears it.
+HttpError ErrorOf(const Refusal& refusal);
+
 /// What a completion works with.
 struct RunParts {
   const Engine& engine;
@@ -77,6 +80,7 @@ class RunningCompletion : public std::enable_shared_from_this<RunningCompletion>
   void Flush();
   void Finish();
   void FailAll(const HttpError& error);
+  void GiveUp();
   void CancelAll();
   EndOfAnswer EndOf(const Running& running, EndKind kind, const Answer& answer) const;
   void Count(const Answer& answer, const Running& running) const;

@@ -65,7 +65,11 @@ void CompletionService::Loop() {
       work = std::move(work_.front());
       work_.pop_front();
     }
-    work();
+    try {
+      work();
+    } catch (
+        const std::exception&) {  // no memory even for the error; the reply goes with the work, and the client gets 500
+    }
   }
 }
 
@@ -96,6 +100,15 @@ HttpHandler CompletionService::Queued(ApiFamily family, std::function<void(const
     error.code = "queue_full";
     error.retry_after_s = 1;
     reply.Send(ErrorResponse(family, error, id));
+  };
+}
+
+HttpHandler CompletionService::Admitted(ApiFamily family, std::function<void(const HttpRequest&, const Reply&)> work) {
+  return [this, family, queued = Queued(family, std::move(work))](HttpRequest request, const Reply& reply) {
+    if (const auto refusal = scheduler_.WouldRefuse(request.caller.key_name)) {
+      return reply.Send(ErrorResponse(family, ErrorOf(*refusal), request.id));
+    }
+    queued(std::move(request), reply);
   };
 }
 
@@ -144,7 +157,7 @@ Route CompletionService::Completion(std::string pattern, const WireFamily& famil
   route.pattern = std::move(pattern);
   route.body_bytes = options_.limits.text_body_bytes;
   route.family = family.errors;
-  route.handler = Queued(family.errors, [this, &family](const HttpRequest& request, const Reply& reply) {
+  route.handler = Admitted(family.errors, [this, &family](const HttpRequest& request, const Reply& reply) {
     Answer(family, request, reply);
   });
   return route;
@@ -237,7 +250,7 @@ void CompletionService::AddOllama(std::vector<Route>& routes) {
   // A request without a text asks for the model to be loaded; it is.
   const auto load_or = [this](std::string pattern, const WireFamily& family, bool chat) {
     Route route = Completion(std::move(pattern), family);
-    route.handler = Queued(kFamily, [this, &family, chat](const HttpRequest& request, const Reply& reply) {
+    route.handler = Admitted(kFamily, [this, &family, chat](const HttpRequest& request, const Reply& reply) {
       const auto body = ParseBody(request.body, options_.limits);
       if (!body || !IsOllamaLoad(*body)) return Answer(family, request, reply);
       HttpResponse response;

@@ -52,6 +52,9 @@ class CompletionService {
  private:
   /// A handler that works on the service's thread, where parsing and tokenizing may take their time.
   HttpHandler Queued(ApiFamily family, std::function<void(const HttpRequest&, const Reply&)> work);
+  /// The same for work that ends in the Scheduler: while its queue is full, the refusal needs neither parsing nor that
+  /// thread.
+  HttpHandler Admitted(ApiFamily family, std::function<void(const HttpRequest&, const Reply&)> work);
   Route Completion(std::string pattern, const WireFamily& family);
   /// A route that answers with a text: GET, or POST with a body.
   using Telling = std::function<Result<std::string>(const HttpRequest&)>;

@@ -17,7 +17,7 @@ Connection::Connection(boost::asio::io_context& context, std::unique_ptr<SocketS
       stream_(std::move(stream)),
       table_(table),
       address_(std::move(address)),
-      showed_key_(!table.router.needs_keys()),
+      showed_key_(!table.router().needs_keys()),
       phase_alarm_(context),
       reader_(table.limits),
       write_alarm_(context) {
@@ -179,7 +179,7 @@ void Connection::Admit() {
   ++requests_;
   method_ = head.method;
   minor_version_ = head.minor_version;
-  admission_ = table_.router.Admit(head, id_);
+  admission_ = table_.router().Admit(head, id_);
   key_name_ = admission_.caller.key_name;
   if (admission_.showed_key && !showed_key_) {
     showed_key_ = true;

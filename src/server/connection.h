@@ -42,6 +42,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   /// True while no byte of a request is under way.
   bool idle() const { return phase_ == Phase::kIdle; }
+  /// True while the head of a request, or a handshake, is under way.
+  bool sends_head() const { return phase_ == Phase::kHandshake || phase_ == Phase::kHead; }
   Clock::time_point phase_begin() const { return phase_begin_; }
   bool showed_key() const { return showed_key_; }
   const std::string& address() const { return address_; }

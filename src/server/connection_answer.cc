@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <boost/asio/post.hpp>
 #include <ctime>
+#include <new>
 #include <utility>
 
 #include "server/connection.h"
@@ -186,11 +187,14 @@ void Connection::LogAnswer() {
       table_.Count(Metric::kStoppedShutdown);
       break;
   }
-  // The route, not the path: no text of a request is logged.
-  table_.log.Line(fmt::format("{} {} {} {} {} bytes {:.1f} ms{}{}", id_, Name(method_),
-                              route_ != nullptr ? route_->pattern : "-", status_, answer_bytes_, seconds * 1000,
-                              reason != StopReason::kNone ? fmt::format(" stopped={}", Name(reason)) : "",
-                              key_name_.empty() ? "" : fmt::format(" key={}", key_name_)));
+  try {
+    // The route, not the path: no text of a request is logged.
+    table_.log.Line(fmt::format("{} {} {} {} {} bytes {:.1f} ms{}{}", id_, Name(method_),
+                                route_ != nullptr ? route_->pattern : "-", status_, answer_bytes_, seconds * 1000,
+                                reason != StopReason::kNone ? fmt::format(" stopped={}", Name(reason)) : "",
+                                key_name_.empty() ? "" : fmt::format(" key={}", key_name_)));
+  } catch (const std::bad_alloc&) {  // closing must not fail for want of a line
+  }
 }
 
 void Connection::FinishAnswer() {

@@ -12,17 +12,21 @@ namespace dgemma {
 
 ConnectionTable::ConnectionTable(const Router& routes, const ServerLimits& bounds, RequestLog request_log,
                                  Metrics* metrics, std::string id_prefix)
-    : router(routes),
-      limits(bounds),
+    : limits(bounds),
       log(std::move(request_log)),
+      router_(&routes),
       metrics_(metrics),
       id_prefix_(std::move(id_prefix)) {}
 
-bool ConnectionTable::CloseLongestIdle(bool (*fits)(const Connection&)) {
+bool ConnectionTable::CloseLongestWaiting(bool (*fits)(const Connection&)) {
+  const auto slow = Connection::Clock::now() - std::chrono::milliseconds(limits.head_yield_ms);
   Connection* longest = nullptr;
   for (Connection* connection : open_) {
-    if (!connection->idle() || !fits(*connection)) continue;
-    if (longest == nullptr || connection->phase_begin() < longest->phase_begin()) longest = connection;
+    const bool waits = connection->idle() || (connection->sends_head() && connection->phase_begin() <= slow);
+    if (!waits || !fits(*connection)) continue;
+    // Idle ones first, then by age.
+    const auto rank = [](const Connection& some) { return std::pair(!some.idle(), some.phase_begin()); };
+    if (longest == nullptr || rank(*connection) < rank(*longest)) longest = connection;
   }
   if (longest == nullptr) return false;
   longest->Close();
@@ -32,14 +36,15 @@ bool ConnectionTable::CloseLongestIdle(bool (*fits)(const Connection&)) {
 bool ConnectionTable::MakeRoom(const std::string& address) {
   const auto found = per_address_.find(address);
   if (found != per_address_.end() && found->second >= limits.connections_per_address) return false;
-  if (open_.size() >= limits.connections && !CloseLongestIdle([](const Connection&) { return true; })) return false;
+  if (open_.size() >= limits.connections && !CloseLongestWaiting([](const Connection&) { return true; })) return false;
   return without_key_ < limits.connections_without_key ||
-         CloseLongestIdle([](const Connection& connection) { return !connection.showed_key(); });
+         CloseLongestWaiting([](const Connection& connection) { return !connection.showed_key(); });
 }
 
 void ConnectionTable::Add(Connection& connection) {
+  size_t& of_address = per_address_[connection.address()];  // memory may run out until here and in the next line
   open_.push_back(&connection);
-  ++per_address_[connection.address()];
+  ++of_address;
   if (!connection.showed_key()) ++without_key_;
   Count(Metric::kConnectionsAccepted);
   Count(Metric::kConnections);

@@ -1,6 +1,8 @@
-// What all connections of a server share, and the bounds over all of them. Used on the network thread only.
+// What all connections of a server share, and the bounds over all of them. Used on the network thread only, but for
+// Use.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -20,16 +22,21 @@ class Connection;
 /// Which connections are open and what they hold together.
 class ConnectionTable {
  public:
-  ConnectionTable(const Router& router, const ServerLimits& limits, RequestLog log, Metrics* metrics,
+  ConnectionTable(const Router& routes, const ServerLimits& limits, RequestLog log, Metrics* metrics,
                   std::string id_prefix);
 
-  const Router& router;
   const ServerLimits limits;
   RequestLog log;
   bool draining = false;
   std::function<void()> on_change;  ///< called when a connection came or went; may be empty
 
-  /// True when one more from this address may be opened; closes the longest idle one to make room.
+  /// Who decides about the next request.
+  const Router& router() const { return *router_.load(std::memory_order_acquire); }
+  /// Requests whose head comes from now on are `routes`'; any thread. It must have the same keys and outlive the table.
+  void Use(const Router& routes) { router_.store(&routes, std::memory_order_release); }
+
+  /// True when one more from this address may be opened. To make room it closes the longest idle one, or else the one
+  /// whose head has been coming for longest, when that is longer than head_yield_ms.
   bool MakeRoom(const std::string& address);
   void Add(Connection& connection);
   void Remove(const Connection& connection);
@@ -52,8 +59,9 @@ class ConnectionTable {
   }
 
  private:
-  bool CloseLongestIdle(bool (*fits)(const Connection&));
+  bool CloseLongestWaiting(bool (*fits)(const Connection&));
 
+  std::atomic<const Router*> router_;
   Metrics* metrics_;
   std::string id_prefix_;
   uint64_t next_id_ = 1;

@@ -49,6 +49,11 @@ bool Exchange::Write(std::string_view bytes) {
   return false;
 }
 
+bool Exchange::behind() const {
+  const std::scoped_lock lock(mutex_);
+  return buffered_ > buffered_limit_ / 4;
+}
+
 void Exchange::End() {
   const std::scoped_lock lock(mutex_);
   ended_ = true;

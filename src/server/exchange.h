@@ -29,6 +29,8 @@ class Exchange {
   void Begin(StreamHead head);
   bool Write(std::string_view bytes);
   void End();
+  /// The client takes a stream more slowly than it is written: a quarter of the buffer waits.
+  bool behind() const;
   /// Nobody can answer any more. Nothing happens when the answer is whole.
   void Abandon();
   std::stop_token stop() const { return stop_.get_token(); }

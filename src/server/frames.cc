@@ -105,14 +105,18 @@ FrameMaker::FrameMaker(const Engine& engine, const FrameWish& wish, std::vector<
           .call_close = control("<tool_call|>")};
 }
 
-std::optional<Frame> FrameMaker::Take(const StoredDraft& draft, Clock::time_point now) {
+std::vector<ChannelSpan> FrameMaker::Follow(const StoredDraft& draft) {
   if (draft.canvas != canvas_) {
     canvas_start_ = canvas_ < 0 ? State::kAnswer : state_;
     canvas_ = draft.canvas;
     sent_.clear();
   }
+  return Spans(draft);
+}
+
+std::optional<Frame> FrameMaker::Take(const StoredDraft& draft, Clock::time_point now) {
   Frame frame;
-  frame.spans = Spans(draft);
+  frame.spans = Follow(draft);
   if (!draft.last && due_ && now < *due_) return std::nullopt;
   if (wish_.max_fps > 0)
     due_ = now + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(1 / wish_.max_fps));

@@ -70,7 +70,7 @@ struct StoredDraft {
 };
 StoredDraft Store(const Draft& draft);
 
-/// Turns the drafts of one answer into frames. It must see every draft in order, also those that become no frame.
+/// Turns the drafts of one answer into frames. It must see every draft in order, by Take or Skip.
 class FrameMaker {
  public:
   using Clock = std::chrono::steady_clock;
@@ -80,6 +80,8 @@ class FrameMaker {
 
   /// A frame, or nothing when it would come too soon after the one before. The last step of a canvas always becomes one.
   std::optional<Frame> Take(const StoredDraft& draft, Clock::time_point now);
+  /// A draft that becomes no frame, because its reader is behind.
+  void Skip(const StoredDraft& draft) { (void)Follow(draft); }
 
  private:
   /// Where the reader of a canvas stands. kName: between "<|channel>" and the end of the line with its name.
@@ -88,6 +90,7 @@ class FrameMaker {
     std::optional<int32_t> channel_open, channel_close, call_open, call_close;
   };
 
+  std::vector<ChannelSpan> Follow(const StoredDraft& draft);
   std::vector<ChannelSpan> Spans(const StoredDraft& draft);
   std::vector<std::string> Texts(const StoredDraft& draft) const;
   void Fill(const StoredDraft& draft, std::vector<std::string> texts, Frame& frame);

@@ -88,7 +88,12 @@ void FramesWatch::Watch(const std::string& id, const std::string& caller, const 
 
 bool FramesWatch::Show(const std::string& id, const Kept& kept, Watcher& watcher) {
   if (watcher.stream.stop().stop_requested()) return false;
-  const auto frame = watcher.makers[static_cast<size_t>(kept.answer)].Take(kept.draft, FrameMaker::Clock::now());
+  FrameMaker& maker = watcher.makers[static_cast<size_t>(kept.answer)];
+  if (watcher.stream.behind()) {
+    maker.Skip(kept.draft);
+    return true;
+  }
+  const auto frame = maker.Take(kept.draft, FrameMaker::Clock::now());
   if (!frame) return true;
   boost::json::object event{{"id", id}, {"object", "diffusion.frame"}, {"index", kept.answer}};
   AddFrame(*frame, event);

@@ -12,6 +12,9 @@ namespace {
 
 constexpr double kLeastPatienceSeconds = 10;
 constexpr double kPatiencePasses = 3;
+constexpr int kLoadingRetrySeconds = 5;
+
+HttpField RetryLater() { return {"Retry-After", std::to_string(kLoadingRetrySeconds)}; }
 
 /// llama-server's clients look for "status":"ok" and for an error object otherwise.
 HttpResponse HealthResponse(const EngineState& state, HealthStatus status) {
@@ -28,6 +31,7 @@ HttpResponse HealthResponse(const EngineState& state, HealthStatus status) {
       fmt::format(R"({{"status":"{}",{},"error":{{"code":503,"message":"{}","type":"unavailable_error"}}}})",
                   Name(status), figures, status == HealthStatus::kLoading ? "Loading model" : Name(status));
   response.fields.push_back({"Cache-Control", "no-store"});
+  if (status == HealthStatus::kLoading) response.fields.push_back(RetryLater());
   return response;
 }
 
@@ -43,7 +47,7 @@ std::string_view Name(HealthStatus status) {
     case HealthStatus::kOk:
       return "ok";
     case HealthStatus::kLoading:
-      return "loading";
+      return "loading model";
     case HealthStatus::kNoProgress:
       return "no progress";
     case HealthStatus::kDraining:
@@ -70,7 +74,9 @@ std::vector<Route> HealthRoutes(HealthSource source) {
   };
   const HttpHandler ready = [shared](const HttpRequest& /*request*/, const Reply& reply) {
     const HealthStatus status = Judge(shared->engine(), shared->draining());
-    reply.Send(Plain(status == HealthStatus::kOk ? 200 : 503, Name(status)));
+    HttpResponse response = Plain(status == HealthStatus::kOk ? 200 : 503, Name(status));
+    if (status == HealthStatus::kLoading) response.fields.push_back(RetryLater());
+    reply.Send(std::move(response));
   };
   const HttpHandler live = [](const HttpRequest& /*request*/, const Reply& reply) { reply.Send(Plain(200, "ok")); };
   const auto route = [](std::string pattern, HttpHandler handler) {
@@ -82,6 +88,26 @@ std::vector<Route> HealthRoutes(HealthSource source) {
                  .handler = std::move(handler)};
   };
   return {route("/livez", live), route("/readyz", ready), route("/health", health), route("/v1/health", health)};
+}
+
+std::vector<Route> LoadingRoutes(size_t body_bytes) {
+  std::vector<Route> routes = HealthRoutes({.engine = [] { return EngineState(); }, .draining = [] { return false; }});
+  const HttpHandler loading = [](const HttpRequest& request, const Reply& reply) {
+    const HttpError error{.status = 503,
+                          .message = "The model is being loaded.",
+                          .code = "loading_model",
+                          .retry_after_s = kLoadingRetrySeconds};
+    reply.Send(ErrorResponse(FamilyOfPath(request.head.path), error, request.id));
+  };
+  for (const HttpMethod method : {HttpMethod::kGet, HttpMethod::kPost}) {
+    routes.push_back({.method = method,
+                      .pattern = "/{path...}",
+                      .access = Access::kKey,
+                      .body_bytes = method == HttpMethod::kPost ? body_bytes : 0,
+                      .family = ApiFamily::kOpenAi,
+                      .handler = loading});
+  }
+  return routes;
 }
 
 Route MetricsRoute(Metrics& metrics) {

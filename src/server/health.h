@@ -25,7 +25,7 @@ struct EngineState {
 
 enum class HealthStatus : uint8_t { kOk, kLoading, kNoProgress, kDraining, kFailed };
 
-/// "ok", "loading", "no progress", "draining", "failed"
+/// "ok", "loading model", "no progress", "draining", "failed"
 std::string_view Name(HealthStatus status);
 
 /// The rule: work pending and no pass for 3 times the longest pass seen, at least 10 s, is no progress.
@@ -39,6 +39,10 @@ struct HealthSource {
 /// GET /livez (200 while the network thread runs), /readyz (200 when a request would be taken), /health and /v1/health
 /// (200 when ok, else 503; JSON with the status and the age of the last pass). All public.
 std::vector<Route> HealthRoutes(HealthSource source);
+
+/// What a server answers until its model is loaded: /livez 200, the other routes of health 503 with "loading model",
+/// everything else 503 to those who show a key, all with Retry-After. `body_bytes`: longest body that is read for it.
+std::vector<Route> LoadingRoutes(size_t body_bytes);
 
 /// GET /metrics, with a key. `metrics` must outlive the router.
 Route MetricsRoute(Metrics& metrics);

@@ -39,6 +39,10 @@ class HttpServer {
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
 
+  /// Requests whose head comes from now on are answered by `router`, such as when the model has been loaded. It must
+  /// have the same keys and outlive the server; so must the router before. Any thread.
+  void Use(const Router& router);
+
   /// The port that is listened on.
   int port() const;
   /// Stops listening, closes idle connections, lets answers finish; after limits.drain_ms those left are told to stop

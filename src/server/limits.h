@@ -33,9 +33,11 @@ struct ServerLimits {
   size_t linger_unkeyed_bytes = 64 << 10;  ///< the same for one that did not; close
 
   // ---- connections
-  size_t connections = 1024;             ///< open at once; the longest idle one is closed, else the new one is refused
+  /// open at once; the longest idle one is closed, or the one with the slowest head, else the new one is refused
+  size_t connections = 1024;
   size_t connections_per_address = 64;   ///< of one IPv4 address or IPv6 /64; refused
   size_t connections_without_key = 128;  ///< that showed no valid key yet, when keys are set; as `connections`
+  int64_t head_yield_ms = 1'000;         ///< a head under way for so long has to yield to a new connection; close
   int64_t keep_alive_ms = 30'000;        ///< idle between two requests; close
   int64_t keep_alive_requests = 1000;    ///< requests on one connection; close after the last
 

@@ -37,6 +37,7 @@ std::string_view Name(StopReason reason) {
 
 bool ResponseStream::Write(std::string_view bytes) const { return owner_->exchange->Write(bytes); }
 void ResponseStream::End() const { owner_->exchange->End(); }
+bool ResponseStream::behind() const { return owner_->exchange->behind(); }
 std::stop_token ResponseStream::stop() const { return owner_->exchange->stop(); }
 StopReason ResponseStream::reason() const { return owner_->exchange->reason(); }
 

@@ -39,6 +39,9 @@ class ResponseStream {
   bool Write(std::string_view bytes) const;
   /// The answer is whole.
   void End() const;
+  /// The client takes bytes more slowly than they are written. Leave out what it can do without: a stream whose backlog
+  /// goes beyond ServerLimits::stream_bytes is cut.
+  bool behind() const;
   /// Set when the answer has to stop; reason() then says why. Callbacks run on the thread that found out.
   std::stop_token stop() const;
   StopReason reason() const;

@@ -10,12 +10,12 @@
 namespace dgemma {
 namespace {
 
-std::vector<std::string> Cut(std::string_view path) {
+std::vector<std::string> Cut(std::string_view pattern) {
   std::vector<std::string> segments;
   size_t begin = 1;  // after the first '/'
   while (true) {
-    const size_t end = path.find('/', std::min(begin, path.size()));
-    segments.emplace_back(path.substr(std::min(begin, path.size()), end == std::string_view::npos ? end : end - begin));
+    const size_t end = pattern.find('/', begin);
+    segments.emplace_back(pattern.substr(begin, end == std::string_view::npos ? end : end - begin));
     if (end == std::string_view::npos) return segments;
     begin = end + 1;
   }
@@ -45,25 +45,26 @@ std::optional<std::string> Decode(std::string_view text) {
   return out;
 }
 
-/// The decoded parameters when the segments of a path fit a pattern's.
-std::optional<std::vector<std::string>> Fit(std::span<const std::string> pattern, std::span<const std::string> path) {
+/// The decoded parameters when the segments of a path fit a pattern's. The path is not cut up before: a hostile one has
+/// thousands.
+std::optional<std::vector<std::string>> Fit(std::span<const std::string> pattern, std::string_view path) {
   std::vector<std::string> parameters;
-  for (size_t at = 0; at < pattern.size(); ++at) {
-    if (at >= path.size()) return std::nullopt;
-    const std::string& want = pattern[at];
+  std::optional<std::string_view> left = path.substr(1);  // after the first '/'
+  for (const std::string& want : pattern) {
+    if (!left) return std::nullopt;
+    const bool rest = want.ends_with("...}");
+    const size_t end = rest ? std::string_view::npos : left->find('/');
+    const std::string_view text = left->substr(0, end);
+    left = end == std::string_view::npos ? std::nullopt : std::optional(left->substr(end + 1));
     if (!want.starts_with('{')) {
-      if (want != path[at]) return std::nullopt;
+      if (want != text) return std::nullopt;
       continue;
     }
-    std::string text = path[at];
-    const bool rest = want.ends_with("...}");
-    for (size_t more = at + 1; rest && more < path.size(); ++more) text += "/" + path[more];
     std::optional<std::string> decoded = Decode(text);
     if (!decoded || decoded->empty()) return std::nullopt;
     parameters.push_back(*std::move(decoded));
-    if (rest) return parameters;
   }
-  if (path.size() != pattern.size()) return std::nullopt;
+  if (left) return std::nullopt;
   return parameters;
 }
 
@@ -99,9 +100,8 @@ Router::Found Router::Find(const RequestHead& head) const {
   const HttpMethod method = head.method == HttpMethod::kHead ? HttpMethod::kGet : head.method;
   Found found;
   if (!head.path.starts_with('/')) return found;  // "OPTIONS *"
-  const std::vector<std::string> path = Cut(head.path);
   for (const Row& row : rows_) {
-    auto parameters = Fit(row.segments, path);
+    auto parameters = Fit(row.segments, head.path);
     if (!parameters) continue;
     if (row.route.method == method) {
       found.row = &row;

@@ -4,7 +4,11 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <array>
+#include <chrono>
 #include <fstream>
+#include <random>
 #include <string>
 
 #include "files/temp_folder.h"
@@ -93,6 +97,62 @@ TEST(KeyFile, ErrorsNameTheLineAndNotTheKey) {
   EXPECT_EQ(refused.error().message.find("c4n4ry"), std::string::npos);
   EXPECT_FALSE(KeyRing().AddFile(folder.path() / "none"));
   EXPECT_FALSE(KeyRing().AddFile(folder.path()));
+}
+
+/// How well a threshold on time tells two kinds of requests apart: the share of pairs in which the second took longer,
+/// 0.5 when it does not.
+double AreaUnderCurve(const std::vector<double>& first, const std::vector<double>& second) {
+  std::vector<std::pair<double, bool>> all;
+  for (const double time : first) all.emplace_back(time, false);
+  for (const double time : second) all.emplace_back(time, true);
+  std::ranges::sort(all);
+  double pairs = 0, firsts_below = 0;
+  for (size_t begin = 0; begin < all.size();) {
+    size_t end = begin;
+    double equal_firsts = 0, equal_seconds = 0;
+    for (; end < all.size() && all[end].first == all[begin].first; ++end)
+      ++(all[end].second ? equal_seconds : equal_firsts);
+    pairs += equal_seconds * (firsts_below + equal_firsts / 2);
+    firsts_below += equal_firsts;
+    begin = end;
+  }
+  return pairs / (static_cast<double>(first.size()) * static_cast<double>(second.size()));
+}
+
+/// The time of a look-up, for requests that alternate at random between `first` and `second`.
+double Distinguishable(const KeyRing& ring, const RequestHead& first, const RequestHead& second) {
+  constexpr int kProbes = 10'000;  // of each kind; a standard deviation of the area is then 0.004
+  const std::array<const RequestHead*, 2> heads = {&first, &second};
+  std::array<std::vector<double>, 2> times;
+  std::mt19937 random(5);
+  while (times[0].size() < kProbes || times[1].size() < kProbes) {
+    const size_t kind = random() % 2;
+    const auto begin = std::chrono::steady_clock::now();
+    const Caller* volatile found = ring.Find(*heads[kind]);
+    (void)found;
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+    if (times[kind].size() < kProbes) times[kind].push_back(took.count());
+  }
+  return AreaUnderCurve(times[0], times[1]);
+}
+
+TEST(KeyTiming, SaysNothingOfHowMuchOfAKeyIsRight) {
+  const std::string key = "0123456789abcdef0123456789abcdef";
+  KeyRing ring;
+  ASSERT_TRUE(ring.Add("alice", key));
+  const auto shown = [](const std::string& text) { return With({{"authorization", "Bearer " + text}}); };
+  std::string almost = key, nothing(key.size(), 'z');
+  almost.back() = 'X';
+  EXPECT_NEAR(Distinguishable(ring, shown(nothing), shown(almost)), 0.5, 0.05);
+}
+
+TEST(KeyTiming, SaysNothingOfWhichKeyMatches) {
+  KeyRing ring;
+  for (int number = 0; number < 50; ++number) {
+    ASSERT_TRUE(ring.Add("k" + std::to_string(number), "key-of-number-" + std::to_string(100 + number)));
+  }
+  const auto shown = [](const std::string& text) { return With({{"x-api-key", text}}); };
+  EXPECT_NEAR(Distinguishable(ring, shown("key-of-number-100"), shown("key-of-number-149")), 0.5, 0.05);
 }
 
 }  // namespace

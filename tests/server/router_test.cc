@@ -136,6 +136,23 @@ TEST(Router, DecodesParametersAfterCutting) {
   EXPECT_EQ(parameter("/frames/a/b/all"), "-");
 }
 
+TEST(Router, MatchesWholePathsSegmentBySegment) {
+  const Router router({{.pattern = "/"}, {.pattern = "/a/{id}/b"}, {.pattern = "/r/{rest...}"}}, {});
+  const auto matches = [&](const std::string& path) -> std::string {
+    const Admission admission = router.Admit(Head(HttpMethod::kGet, path), "req");
+    if (admission.route == nullptr) return "-";
+    return admission.route->pattern + (admission.parameters.empty() ? "" : " " + admission.parameters[0]);
+  };
+  EXPECT_EQ(matches("/"), "/");
+  EXPECT_EQ(matches("//"), "-");
+  EXPECT_EQ(matches("/a/x/b"), "/a/{id}/b x");
+  for (const char* path : {"/a/x/b/", "/a//b", "/a/x", "/a/x/c", "/a/x/y/b", "/A/x/b", "a/x/b", ""}) {
+    EXPECT_EQ(matches(path), "-") << path;
+  }
+  EXPECT_EQ(matches("/r/x/y//z/"), "/r/{rest...} x/y//z/");
+  for (const char* path : {"/r", "/r/", "/r/%00"}) EXPECT_EQ(matches(path), "-") << path;
+}
+
 TEST(Router, RefusesInTheShapeOfTheFamily) {
   const Router router = Keyed();
   const auto body = [&](std::string path) {

@@ -182,6 +182,24 @@ TEST(ConnectionLimits, WithoutKey) {
   }
 }
 
+TEST(ConnectionLimits, SlowHeadsYieldToWhoeverComes) {
+  KeyRing keys;
+  ASSERT_TRUE(keys.Add("alice", "alice-key"));
+  for (const bool keyed : {false, true}) {
+    TestServer server({.limits = {.connections = keyed ? 100U : 4U, .connections_without_key = 4, .head_yield_ms = 800},
+                       .keys = keyed ? keys : KeyRing()});
+    std::vector<RawClient> slow;
+    EXPECT_EQ(Busy(server, slow, 4, ""), 4U);
+    RawClient early = server.Client();
+    EXPECT_EQ(early.Ask(Get("/hello", "X-Api-Key: alice-key\r\n")).status, 0) << "no head is slow yet";
+    std::this_thread::sleep_for(milliseconds(820));
+    RawClient client = server.Client();
+    EXPECT_EQ(client.Ask(Get("/hello", "X-Api-Key: alice-key\r\n")).status, 200);
+    EXPECT_TRUE(slow[0].EndsWithin(5000)) << "the slowest";
+    EXPECT_FALSE(slow[3].EndsWithin(5));
+  }
+}
+
 TEST(Limits, AreThoseOfTheTable) {
   const ServerLimits limits;
   EXPECT_EQ(limits.head_bytes, 16U * 1024);

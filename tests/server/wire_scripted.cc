@@ -14,6 +14,12 @@ std::string StarterFile(const std::string& name) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
+/// The value of a position in the layer that keeps all of them.
+float& Token(const KvCache& cache, int64_t pos) {
+  const KvStore store = cache.Layer(1);
+  return store.v[store.ValueIndex(0, pos, 0)];
+}
+
 std::string Replaced(std::string text, std::string_view from, std::string_view to) {
   for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size()))
     text.replace(at, from.size(), to);
@@ -61,18 +67,21 @@ void WirePasses::Predict(PassJob& job) {
     Sheet& sheet = sheets_[segment.cache];
     if (segment.causal()) {
       continues = continues || segment.kind == SegmentKind::kCommit;
-      sheet.sequence.resize(static_cast<size_t>(segment.pos));
-      sheet.sequence.insert(sheet.sequence.end(), segment.tokens.begin(), segment.tokens.end());
       segment.cache->WillWrite(segment.pos + segment.rows());
+      for (int64_t row = 0; row < segment.rows(); ++row) {
+        Token(*segment.cache, segment.pos + row) = static_cast<float>(segment.tokens[static_cast<size_t>(row)]);
+      }
       segment.cache->Append(segment.rows());
       continue;
     }
     if (segment.soft.data == nullptr) {
       sheet.step = 0;
-      sheet.sequence.resize(static_cast<size_t>(segment.pos));
       if (!continues) {
+        std::vector<int32_t> prompt;
+        for (int64_t pos = 0; pos < segment.pos; ++pos)
+          prompt.push_back(static_cast<int32_t>(Token(*segment.cache, pos)));
         sheet.reply_begin = segment.pos;
-        sheet.reply = texts_.TokenizeMarkup(ScriptedReply(texts_.Detokenize(sheet.sequence)));
+        sheet.reply = texts_.TokenizeMarkup(ScriptedReply(texts_.Detokenize(prompt)));
       }
     }
     const bool sure = ++sheet.step >= 2;
@@ -116,15 +125,26 @@ ScriptedServer::ScriptedServer(const ScriptedServerOptions& options) : model{Wir
   std::vector<Route> routes = service->Routes();
   const HealthSource health{.engine = [this] { return service->State(); }, .draining = [] { return false; }};
   for (Route& route : HealthRoutes(health)) routes.push_back(std::move(route));
+  metrics.OnScrape([this](Metrics& table) { service->SetMetrics(table); });
+  routes.push_back(MetricsRoute(metrics));
   router = std::make_unique<Router>(std::move(routes), std::move(router_options));
   scheduler->Start();
   HttpServerOptions http;
   http.port = options.port;
   http.limits = options.limits;
   http.metrics = &metrics;
+  http.log = [this](std::string_view line) {
+    const std::scoped_lock lock(log_mutex_);
+    log_ += std::string(line) + '\n';
+  };
   auto started = HttpServer::Start(*router, http);
   EXPECT_TRUE(started) << started.error().message;
   server = *std::move(started);
+}
+
+std::string ScriptedServer::Log() {
+  const std::scoped_lock lock(log_mutex_);
+  return log_;
 }
 
 ScriptedServer::~ScriptedServer() {

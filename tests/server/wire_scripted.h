@@ -7,6 +7,7 @@
 #include <list>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -22,6 +23,10 @@ namespace dgemma::test {
 /// Zeroed memory can be had; nothing is computed.
 class WireKernels final : public IdleKernels {
  public:
+  /// Zeros, when another key takes a slot.
+  void Upload(std::span<const float> source, Matrix target) override { CopyRows(source.data(), target); }
+  /// The opening of a prompt that another slot holds.
+  void Copy(Matrix source, Matrix target) override { CopyRows(source, target); }
   void Sample(HeadScratch&, std::span<const int32_t>, std::span<const double>, std::span<int32_t> ids) override {
     std::fill(ids.begin(), ids.end(), 300);
   }
@@ -60,9 +65,8 @@ class WirePasses final : public PassExecutor {
   std::atomic<bool> frozen{false};  ///< a pass that began does not end while this is set, also when it is cancelled
 
  private:
-  /// What stands in a cache, and the answer being written on it.
+  /// The answer being written on a cache. What stands in the cache itself are the ids of its tokens.
   struct Sheet {
-    std::vector<int32_t> sequence;
     std::vector<int32_t> reply;
     int64_t reply_begin = 0;
     int step = 0;
@@ -92,6 +96,13 @@ class ScriptedServer {
   ~ScriptedServer();
 
   int port() const { return server->port(); }
+  /// As `dgemma serve` does at the first SIGTERM.
+  void Drain() {
+    server->Drain();
+    scheduler->CloseQueue();
+  }
+  /// Lines of the log so far.
+  std::string Log();
 
   std::atomic<std::chrono::milliseconds> clock_ahead{};  ///< of the scheduler, before the machine's
   std::unique_ptr<Engine> engine;                        ///< the starter model, for its texts only
@@ -107,6 +118,8 @@ class ScriptedServer {
  private:
   SchedulerParts parts_;
   std::unique_ptr<Tokenizer> tokenizer_;
+  std::mutex log_mutex_;
+  std::string log_;
 };
 
 }  // namespace dgemma::test
