@@ -4,33 +4,14 @@
 #   secrets_test.sh DGEMMA
 set -euo pipefail
 
-dgemma=$1
-folder=$(mktemp -d)
-server_pid=
-finish() {
-  if [[ -n $server_pid ]]; then kill -KILL "$server_pid" 2>/dev/null || true; fi
-  rm -rf "$folder"
-}
-trap finish EXIT
-fail() {
-  echo "FAILED $*"
-  exit 1
-}
+source "$(dirname "$0")/server.sh"
 
 key=canary-key-4711
 other=canary-other-key-12
 prompt=canary-prompt-0815
 printf 'ann:%s\n' "$key" >"$folder/keys"
 chmod 600 "$folder/keys"
-DGEMMA_API_KEY=$other "$dgemma" serve --port 0 --parallel 1 --verbose --api-key-file "$folder/keys" \
-  >"$folder/out" 2>"$folder/err" &
-server_pid=$!
-for _ in $(seq 300); do
-  url=$(sed -n 's/^listening on //p' "$folder/out")
-  if [[ -n $url ]]; then break; fi
-  sleep 0.1
-done
-[[ -n $url ]] || fail "no server"
+DGEMMA_API_KEY=$other start_server --port 0 --verbose --api-key-file "$folder/keys"
 
 # ask STATUS CURL-ARGUMENTS...: what comes back with an error goes to $folder/errors
 ask() {

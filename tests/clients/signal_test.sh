@@ -4,31 +4,10 @@
 #   signal_test.sh DGEMMA
 set -euo pipefail
 
-dgemma=$1
-folder=$(mktemp -d)
-server_pid=
-finish() {
-  if [[ -n $server_pid ]]; then kill -KILL "$server_pid" 2>/dev/null || true; fi
-  rm -rf "$folder"
-}
-trap finish EXIT
-fail() {
-  echo "FAILED $*"
-  exit 1
-}
+source "$(dirname "$0")/server.sh"
 
-# Sets server_pid and url.
-start() {
-  : >"$folder/out"
-  "$dgemma" serve --port "${1:-0}" --parallel 1 --quiet >"$folder/out" &
-  server_pid=$!
-  for _ in $(seq 300); do
-    url=$(sed -n 's/^listening on //p' "$folder/out")
-    if [[ -n $url ]]; then return; fi
-    sleep 0.1
-  done
-  fail "no server"
-}
+# start [PORT]
+start() { start_server --port "${1:-0}" --quiet; }
 # ask STEPS FILE: a stream that takes so many denoising steps; goes to FILE; returns when it is under way.
 ask() {
   curl -sSN --max-time 120 "$url/v1/chat/completions" >"$2" 2>&1 -d "{\"messages\":[{\"role\":\"user\",\"content\":\"upper cat\"}],

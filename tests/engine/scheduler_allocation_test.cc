@@ -1,44 +1,12 @@
 // Every allocation between Submit and OnEnd may fail, one at a time: the request is refused or ends once, the process
 // lives, no slot is lost and the next request is answered right. A program of its own, because it replaces operator
 // new.
-#include <cstdlib>
 #include <fstream>
 #include <new>
 #include <sstream>
 
 #include "scripted_passes.h"
-
-namespace {
-
-int64_t allocations = 0;  // counted while the countdown runs
-int64_t fail_at = -1;     // number of the allocation that fails; -1: none
-bool counting = false;
-
-void* Allocate(size_t size) {
-  if (counting && allocations++ == fail_at) throw std::bad_alloc();
-  void* block = std::malloc(size);
-  if (block == nullptr) throw std::bad_alloc();
-  return block;
-}
-
-/// Switches failures off for what is not under test.
-class Pause {
- public:
-  Pause() { counting = false; }
-  ~Pause() { counting = was_; }
-
- private:
-  bool was_ = counting;
-};
-
-}  // namespace
-
-void* operator new(size_t size) { return Allocate(size); }
-void* operator new[](size_t size) { return Allocate(size); }
-void operator delete(void* block) noexcept { std::free(block); }
-void operator delete[](void* block) noexcept { std::free(block); }
-void operator delete(void* block, size_t) noexcept { std::free(block); }
-void operator delete[](void* block, size_t) noexcept { std::free(block); }
+#include "support/counted_new.h"
 
 namespace dgemma::test {
 namespace {
@@ -50,7 +18,7 @@ class SteadyPasses final : public PassExecutor {
   int64_t max_rows() const override { return passes_.max_rows(); }
   int64_t max_canvases() const override { return passes_.max_canvases(); }
   Result<void> Run(std::span<PassJob* const> jobs, std::stop_token stop) override {
-    const Pause pause;
+    const Uncounted pause;
     return passes_.Run(jobs, std::move(stop));
   }
 
@@ -61,7 +29,7 @@ class SteadyPasses final : public PassExecutor {
 class Ending final : public RequestListener {
  public:
   void OnEnd(Result<Answer> result) override {
-    const Pause pause;
+    const Uncounted pause;
     ++ends;
     answer = std::move(result);
   }
@@ -103,15 +71,14 @@ TEST(SchedulerAllocation, AnyOneMayFail) {
     const Expected expected =
         ExpectedAnswer(Spec(mode, nullptr).request.prompt_tokens, Spec(mode, nullptr).request.options);
     int64_t needed = 1, refused = 0, failed = 0;
-    for (fail_at = 0; fail_at < needed; ++fail_at) {
+    for (int64_t fail_at = 0; fail_at < needed; ++fail_at) {
       const auto ending = std::make_shared<Ending>();
       RequestSpec spec = Spec(mode, ending);
-      allocations = 0;
-      counting = true;
+      FailAllocation(fail_at);
       const auto id = scheduler->Submit(std::move(spec));
       RunAll(*scheduler);
-      counting = false;
-      needed = std::max(needed, allocations + 1);  // the last round runs without a failure
+      needed = std::max(needed, Allocations() + 1);  // the last round runs without a failure
+      FailAllocation(-1);
       ASSERT_EQ(ending->ends, id ? 1 : 0) << fail_at;
       refused += !id;
       if (id && !*ending->answer) {

@@ -1,45 +1,16 @@
 // What a hostile header may cost (promise A2 of the design): peak memory at most twice the header and 1 MiB, time
 // linear. A program of its own, because it counts every allocation.
 #include <gtest/gtest.h>
-#include <malloc.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <functional>
-#include <new>
 
 #include "files/bytes.h"
 #include "files/safetensors.h"
 #include "safetensors_bytes.h"
-
-namespace {
-
-std::atomic<size_t> live_bytes{0}, peak_bytes{0};
-
-void* Allocate(size_t size) {
-  void* block = std::malloc(size);
-  if (block == nullptr) throw std::bad_alloc();
-  const size_t live = live_bytes += malloc_usable_size(block);
-  if (live > peak_bytes) peak_bytes = live;
-  return block;
-}
-
-void Free(void* block) {
-  if (block != nullptr) live_bytes -= malloc_usable_size(block);
-  std::free(block);
-}
-
-}  // namespace
-
-void* operator new(size_t size) { return Allocate(size); }
-void* operator new[](size_t size) { return Allocate(size); }
-void operator delete(void* block) noexcept { Free(block); }
-void operator delete[](void* block) noexcept { Free(block); }
-void operator delete(void* block, size_t) noexcept { Free(block); }
-void operator delete[](void* block, size_t) noexcept { Free(block); }
+#include "support/counted_new.h"
 
 namespace dgemma {
 namespace {
@@ -77,10 +48,10 @@ TEST(SafetensorsCost, PeakMemoryOfABadHeader) {
   for (const size_t bytes : {size_t{100'000}, size_t{3'500'000}}) {
     for (const auto& [name, header] : NastyHeaders(bytes)) {
       const std::string file = SafetensorsFile(header, 0);
-      const size_t before = live_bytes;
-      peak_bytes = before;
+      const size_t before = test::LiveBytes();
+      test::ResetPeak();
       EXPECT_FALSE(ParseSafetensors(AsBytes(file))) << name;
-      const size_t peak = peak_bytes - before;
+      const size_t peak = test::PeakBytes() - before;
       std::printf("%-24s %9zu bytes of header, peak %9zu\n", name, header.size(), peak);
       EXPECT_LE(peak, 2 * header.size() + (1 << 20)) << name << ", " << header.size() << " bytes";
     }

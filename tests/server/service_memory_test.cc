@@ -9,8 +9,8 @@
 #include <string>
 #include <thread>
 
-#include "failing_new.h"
 #include "raw_client.h"
+#include "support/counted_new.h"
 #include "wire_scripted.h"
 
 namespace dgemma {
@@ -36,7 +36,7 @@ bool Lives(const ScriptedServer& server) {
 }
 
 TEST(AllocationFailure, AnyOneOfTheServiceIsSurvived) {
-  ExcuseThisThread();
+  const Uncounted client;
   const bool all = std::getenv("DGEMMA_STORM") != nullptr;
   ScriptedServer server({.slots = 1, .limits = {.head_ms = 500, .linger_ms = 50, .queue_requests = 1}});
   ASSERT_TRUE(Lives(server));

@@ -1,5 +1,5 @@
 // operator new with a header of 16 bytes that says whether the block is counted.
-#include "failing_new.h"
+#include "support/counted_new.h"
 
 #include <atomic>
 #include <cstdlib>
@@ -11,7 +11,7 @@ constexpr size_t kHeaderBytes = 16;
 
 std::atomic<size_t> live_bytes{0}, peak_bytes{0};
 std::atomic<int64_t> allocations{0}, fail_at{-1};
-thread_local bool excused = false;
+thread_local bool uncounted = false;
 
 struct Header {
   size_t counted_bytes;
@@ -19,11 +19,11 @@ struct Header {
 static_assert(sizeof(Header) <= kHeaderBytes);
 
 void* Allocate(size_t size) {
-  if (!excused && allocations++ == fail_at) throw std::bad_alloc();
+  if (!uncounted && allocations++ == fail_at) throw std::bad_alloc();
   void* block = std::malloc(size + kHeaderBytes);
   if (block == nullptr) throw std::bad_alloc();
-  static_cast<Header*>(block)->counted_bytes = excused ? 0 : size;
-  if (!excused) {
+  static_cast<Header*>(block)->counted_bytes = uncounted ? 0 : size;
+  if (!uncounted) {
     const size_t live = live_bytes += size;
     size_t peak = peak_bytes;
     while (live > peak && !peak_bytes.compare_exchange_weak(peak, live)) {
@@ -50,7 +50,9 @@ void operator delete[](void* block, size_t) noexcept { Free(block); }
 
 namespace dgemma::test {
 
-void ExcuseThisThread() { excused = true; }
+Uncounted::Uncounted() : before_(uncounted) { uncounted = true; }
+Uncounted::~Uncounted() { uncounted = before_; }
+
 size_t LiveBytes() { return live_bytes; }
 size_t PeakBytes() { return peak_bytes; }
 void ResetPeak() { peak_bytes = live_bytes.load(); }
