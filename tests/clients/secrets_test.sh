@@ -4,6 +4,7 @@
 #   secrets_test.sh DGEMMA
 set -euo pipefail
 
+# shellcheck source=tests/clients/server.sh
 source "$(dirname "$0")/server.sh"
 
 key=canary-key-4711

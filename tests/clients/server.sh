@@ -1,4 +1,6 @@
 # Sourced by the tests of the program: a folder for what it leaves behind, and the server as a process that is gone at the end.
+# shellcheck shell=bash
+
 dgemma=$1
 folder=$(mktemp -d)
 server_pid=

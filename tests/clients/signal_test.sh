@@ -4,6 +4,7 @@
 #   signal_test.sh DGEMMA
 set -euo pipefail
 
+# shellcheck source=tests/clients/server.sh
 source "$(dirname "$0")/server.sh"
 
 # start [PORT]
