@@ -60,7 +60,7 @@ std::vector<std::pair<const char*, std::string>> UnkeyedRequests() {
 }
 
 TEST(UnkeyedCost, MemoryOfAConnectionIsBounded) {
-  const Uncounted client;
+  const Uncounted own_thread;
   TestServer server({.limits = {.head_ms = 50, .linger_ms = 50}, .keys = AliceOnly()});
   server.Client().Ask(Get("/health"));  // what is made once
   for (const auto& [name, request] : UnkeyedRequests()) {
@@ -91,7 +91,7 @@ double CpuSeconds(clockid_t clock) {
 }
 
 TEST(UnkeyedCost, TimeOfARequestIsBounded) {
-  const Uncounted client;
+  const Uncounted own_thread;
   TestServer server({.limits = {.head_ms = 50, .linger_ms = 50}, .keys = AliceOnly()});
   constexpr int kRequests = 40;
   for (const auto& [name, request] : UnkeyedRequests()) {
@@ -120,7 +120,7 @@ bool Lives(const TestServer& server) {
 }
 
 TEST(AllocationFailure, AnyOneOfTheTransportIsSurvived) {
-  const Uncounted client;
+  const Uncounted own_thread;
   TestServer server(
       {.limits = {.head_ms = 300, .body_window_ms = 300, .request_ms = 300, .stop_grace_ms = 100, .linger_ms = 50},
        .keys = AliceOnly()});

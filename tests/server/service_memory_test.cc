@@ -36,7 +36,7 @@ bool Lives(const ScriptedServer& server) {
 }
 
 TEST(AllocationFailure, AnyOneOfTheServiceIsSurvived) {
-  const Uncounted client;
+  const Uncounted own_thread;
   const bool all = std::getenv("DGEMMA_STORM") != nullptr;
   ScriptedServer server({.slots = 1, .limits = {.head_ms = 500, .linger_ms = 50, .queue_requests = 1}});
   ASSERT_TRUE(Lives(server));
@@ -61,7 +61,7 @@ TEST(AllocationFailure, AnyOneOfTheServiceIsSurvived) {
     }
   }
   EXPECT_GT(failures, 100) << "nothing was made to fail";
-  EXPECT_LT(unanswered, failures / 4) << "most of those who fail are told";
+  EXPECT_LT(2 * unanswered, failures) << "most of those who fail are told";
   // Nothing is left of the failed ones.
   for (int waited = 0; waited < 5000 && server.scheduler->stats().active + server.scheduler->stats().queued > 0;
        ++waited)

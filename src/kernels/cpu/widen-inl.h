@@ -20,8 +20,12 @@ HWY_INLINE void WidenHalves(const std::byte* from, float* to) {
   const hn::Rebind<uint16_t, decltype(d)> d16;
   const hn::Rebind<hwy::float16_t, decltype(d)> df16;
   for (size_t i = 0; i < 16; i += hn::MaxLanes(d)) {
-    const auto* bits = reinterpret_cast<const uint16_t*>(from) + i;
-    hn::StoreU(from == nullptr ? hn::Zero(d) : hn::PromoteTo(d, hn::BitCast(df16, hn::LoadU(d16, bits))), d, to + i);
+    if (from == nullptr) {
+      hn::StoreU(hn::Zero(d), d, to + i);
+      continue;
+    }
+    const auto bits = hn::LoadU(d16, reinterpret_cast<const uint16_t*>(from) + i);
+    hn::StoreU(hn::PromoteTo(d, hn::BitCast(df16, bits)), d, to + i);
   }
 }
 
