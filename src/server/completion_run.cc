@@ -158,6 +158,7 @@ void RunningCompletion::Submit(std::vector<Request> requests) {
     Flush();
   }
   on_stop_.emplace(reply_.stop(), [this] { CancelAll(); });
+  silent_ = false;  // last, so that nobody finishes what could not begin
 }
 
 void RunningCompletion::OnStart(int32_t answer, int64_t prompt_tokens, int64_t cached_tokens) {
@@ -167,14 +168,14 @@ void RunningCompletion::OnStart(int32_t answer, int64_t prompt_tokens, int64_t c
     const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - submitted_;
     parts_.metrics->Observe(Metric::kQueueSeconds, waited.count());
   }
-  if (dead_) return;
+  if (silent_) return;
   Sink().OnPrefill(answer, cached_tokens, prompt_tokens, cached_tokens);
   Flush();
 }
 
 void RunningCompletion::OnPrefill(int32_t answer, int64_t done, int64_t total) {
   const std::scoped_lock lock(mutex_);
-  if (dead_) return;
+  if (silent_) return;
   Sink().OnPrefill(answer, done, total, At(answer).cached_tokens);
   Flush();
 }
@@ -185,7 +186,7 @@ void RunningCompletion::OnDraft(int32_t answer, const Draft& draft) {
   for (const uint8_t accepted : draft.accepted) running.accepted += accepted;
   ++running.passes;
   if (draft.last && draft.step == draft.steps) running.converged = false;
-  if (dead_ || running.filter->satisfied()) return;
+  if (silent_ || running.filter->satisfied()) return;
   const StoredDraft stored = Store(draft);
   parts_.watch.Add(identity_.id, answer, stored);
   if (!running.frames) return;
@@ -196,17 +197,17 @@ void RunningCompletion::OnDraft(int32_t answer, const Draft& draft) {
 
 void RunningCompletion::OnThought(int32_t answer, std::string_view text) {
   const std::scoped_lock lock(mutex_);
-  if (!dead_) Heed(answer, At(answer).filter->Thought(text));
+  if (!silent_) Heed(answer, At(answer).filter->Thought(text));
 }
 
 void RunningCompletion::OnText(int32_t answer, std::string_view text) {
   const std::scoped_lock lock(mutex_);
-  if (!dead_) Heed(answer, At(answer).filter->Text(text));
+  if (!silent_) Heed(answer, At(answer).filter->Text(text));
 }
 
 void RunningCompletion::OnToolCall(int32_t answer, const FunctionCall& call) {
   const std::scoped_lock lock(mutex_);
-  if (!dead_) Heed(answer, At(answer).filter->Call(call));
+  if (!silent_) Heed(answer, At(answer).filter->Call(call));
 }
 
 /// Sends what came of an event; ends the engine's work when nothing more will be passed on.
@@ -220,7 +221,7 @@ void RunningCompletion::OnEnd(int32_t answer, Result<Answer> ended) {
   Running& running = At(answer);
   running.ended = true;
   if (ended) Count(*ended, running);
-  if (dead_) return;
+  if (silent_) return;
   if (!ended) return FailAll(ErrorOf(ended.error()));
   FinishReason reason = ended->finish;
   if (reason == FinishReason::kCancelled && !running.filter->satisfied()) {
@@ -268,7 +269,7 @@ EndOfAnswer RunningCompletion::EndOf(const Running& running, EndKind kind, const
 
 void RunningCompletion::Finish() {
   parts_.watch.End(identity_.id);
-  dead_ = true;
+  silent_ = true;
   if (writer_) {
     writer_->OnFinish(ends_);
     stream_->Write(writer_->Take());
@@ -285,7 +286,7 @@ void RunningCompletion::Finish() {
 
 void RunningCompletion::FailAll(const HttpError& error) {
   parts_.watch.End(identity_.id);
-  dead_ = true;
+  silent_ = true;
   CancelAll();
   if (!stream_) return reply_.Send(ErrorResponse(family_.errors, error, identity_.id));
   writer_->OnFailure(error);
@@ -296,7 +297,7 @@ void RunningCompletion::FailAll(const HttpError& error) {
 /// Memory ran out in the middle of something. Without an end from here the client gets 500, or its stream is cut.
 void RunningCompletion::GiveUp() {
   const std::scoped_lock lock(mutex_);
-  dead_ = true;
+  silent_ = true;
   CancelAll();
   try {
     parts_.watch.End(identity_.id);

@@ -99,7 +99,7 @@ class RunningCompletion : public std::enable_shared_from_this<RunningCompletion>
   std::vector<EndOfAnswer> ends_;
   std::chrono::steady_clock::time_point submitted_;
   size_t ended_ = 0;
-  bool dead_ = false;  // nothing more is written
+  bool silent_ = true;  // the engine's events write nothing: before the stream has begun, and after the end
   std::optional<std::stop_callback<std::function<void()>>> on_stop_;
 };
 
