@@ -49,7 +49,7 @@ int main(int count, char** arguments) {
     });
     fmt::print("{:<14} {:>12.1f}\n", Name(dtype), speed);
   }
-  for (const char* name : {"int8-64", "int8-32-min", "int4-32", "int4-32-min"}) {
+  for (const char* name : {"int8-row", "int8-64", "int8-32-min", "int4-32-row", "int4-32", "int4-32-min"}) {
     const WeightFormat format = *ParseWeightFormat(name);
     GroupedRow coded;
     const double plain = MillionsPerSecond(seconds, [&] { QuantizeRow(row, format, {}, coded); });

@@ -42,7 +42,7 @@ except ImportError:
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BLOCK_TYPES = ("q8_0", "q6_k", "q5_k", "q4_k", "q4_0", "iq4_xs")
-FORMATS = ("bfloat16", "int8", "int8-32", "int4", "int4-32-min", "int4-32") + BLOCK_TYPES
+FORMATS = ("bfloat16", "int8", "int8-64", "int8-32", "int4", "int4-32-row", "int4-32-min", "int4-32") + BLOCK_TYPES
 
 # The released model ...
 WIDTH, HEADS, WINDOW, CANVAS, DENSE, EXPERT, ACTIVE = 2816, 16, 1024, 256, 2112, 704, 8

@@ -153,9 +153,11 @@ void AddQuantize(CLI::App& app, Program& program) {
       app.add_subcommand("quantize", "Packs a checkpoint into groups of integers, ready to be mapped and run.");
   verb->footer(
       "Types:\n"
-      "  int8   8.25 bits a weight: groups of 64 that share a scale\n"
-      "  int4   experts 5 bits a weight (groups of 32 with scale and minimum), everything else int8\n"
-      "  or one format for all matrices: int8-16, int8-32, int8-64, int4-32, int4-32-min, ...\n"
+      "  int8   8 bits a weight and one scale a row (int8-row), the fastest\n"
+      "  int4   experts 4.5 bits a weight (int4-32-row: step and base for each 32, one scale a row), everything else "
+      "int8\n"
+      "  or one format for all matrices: int8-row, int8-64, int8-32, int8-16, int4-32-row, int4-32, int4-32-min, ...\n"
+      "  Groups with scales of their own are slower and closer to weights of very uneven size.\n"
       "Norms, routers and scalars stay as they are. OUT is a folder; it is mapped as it is, nothing is repacked on "
       "loading.\n"
       "An importance matrix makes inputs that are large on real text lose least: a file of llama-imatrix (GGUF or "
@@ -174,7 +176,7 @@ void AddQuantize(CLI::App& app, Program& program) {
   verb->add_option("out", arguments->out, "a folder")->check(NotEmpty)->type_name("OUT")->required();
   verb->add_option("type", arguments->type, "int8, int4 or a format")
       ->check(NotEmpty)
-      ->type_name("{int8,int4,int8-16,int8-32,int8-64,int4-32,int4-32-min}")
+      ->type_name("{int8,int4,int8-row,int8-64,int8-32,int8-16,int4-32-row,int4-32,int4-32-min}")
       ->required();
   verb->add_option(
           "--imatrix", arguments->imatrix,

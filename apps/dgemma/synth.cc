@@ -64,7 +64,7 @@ void AddSynth(CLI::App& app, Program& program) {
   verb->footer(
       "Shapes: 26b, the released model without its vision tower, and mid, 407 M parameters in the same proportions.\n"
       "Types: int4 (experts int4, the rest int8), int8, a format of `dgemma quantize`, bfloat16, float32.\n"
-      "The tokenizer is the embedded model's; what such a model writes means nothing. 26b takes 17 GB in int4, 27 GB "
+      "The tokenizer is the embedded model's; what such a model writes means nothing. 26b takes 15 GB in int4, 26 GB "
       "in int8.\n"
       "\n"
       "Examples:\n"

@@ -138,13 +138,12 @@ int64_t BytesOf(const Job& job) {
 }  // namespace
 
 Result<Recipe> ParseRecipe(std::string_view name) {
-  constexpr WeightFormat kInt8{WeightKind::kInt8, 64, false}, kInt4{WeightKind::kInt4, 32, true};
-  if (name == "int8") return Recipe{kInt8, kInt8, kInt8};
-  if (name == "int4") return Recipe{kInt4, kInt8, kInt8};
+  if (name == "int8") return Recipe{kInt8RowWeights, kInt8RowWeights, kInt8RowWeights};
+  if (name == "int4") return Recipe{kInt4RowWeights, kInt8RowWeights, kInt8RowWeights};
   const Result<WeightFormat> format = ParseWeightFormat(name);
   if (!format || !format->grouped()) {
     return Fail(StatusCode::kInvalidArgument,
-                fmt::format("type {}: not int8, int4, or the name of a grouped format such as int8-32 or int4-32-min",
+                fmt::format("type {}: not int8, int4, or the name of a grouped format such as int8-64 or int4-32-min",
                             Quoted(name)));
   }
   if (format->kind == WeightKind::kInt4 && format->group == 64) {
@@ -175,6 +174,7 @@ Result<std::vector<QuantizedTensor>> WriteQuantized(const CheckpointFiles& files
   for (const TensorSpec& spec : ListTensors(config)) {
     DG_TRY(StoredTensor stored, FindStored(files, spec));
     Job job{spec, std::move(stored), FormatFor(options.recipe, spec), {}};
+    if (job.format) DG_CHECK_OK(At(spec.name, CheckRowLength(*job.format, job.stored.cols)));
     if (const auto found = options.importance.find(spec.name); found != options.importance.end()) {
       const auto cols = static_cast<size_t>(job.stored.cols), size = found->second.size();
       if (size != cols && size != cols * static_cast<size_t>(job.stored.count)) {

@@ -23,7 +23,7 @@ struct Recipe {
   WeightFormat embedding;
 };
 
-/// "int8": int8-64 throughout. "int4": experts int4-32-min, the rest int8-64. Or a format's name (tensor/format.h) for all.
+/// "int8": int8-row throughout. "int4": experts int4-32-row, the rest int8-row. Or a format's name (tensor/format.h) for all.
 Result<Recipe> ParseRecipe(std::string_view name);
 
 /// The format of a tensor under a recipe; nothing where it stays as it is.

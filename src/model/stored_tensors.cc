@@ -42,6 +42,7 @@ Result<StoredTensor> Panels(const CheckpointFiles& files, const TensorSpec& spec
       (spec.role != TensorRole::kMatrix && spec.role != TensorRole::kExperts && spec.role != TensorRole::kEmbedding)) {
     return Fail(StatusCode::kInvalidFile, fmt::format("{}: is packed as {} but cannot be", place, format_name));
   }
+  DG_CHECK_OK(At(place, CheckRowLength(format, stored.cols)));
   const auto bytes = static_cast<uint64_t>(GroupedBytes(format, stored.count, stored.rows, stored.cols));
   if (tensor.bytes.size() != bytes) {
     return WrongShape(tensor, fmt::format("{} bytes of {} [{}]", bytes, format_name, fmt::join(spec.shape, ", ")));

@@ -58,15 +58,20 @@ double DeviationOf(const TensorSpec& spec) {
 void FillPanels(const WeightFormat& format, int64_t in, double deviation, Stream stream, std::span<std::byte> bytes) {
   const auto panel_bytes = static_cast<size_t>(PanelBytes(format, in)),
              scale_bytes = static_cast<size_t>(PanelScaleBytes(format, in));
-  const double levels = format.kind == WeightKind::kInt8 ? 256 : 16;
+  const double levels = format.kind == WeightKind::kInt8 || format.stepped() ? 256 : 16;  // steps of 16
   const auto scale = static_cast<float>(deviation * std::sqrt(12.0) / levels);
   const uint16_t scale_bits = ToF16(scale), min_bits = ToF16(scale * 7.5f);
-  const auto scales = static_cast<size_t>(GroupCount(format, in) * kPanelLanes);
+  const auto scales = static_cast<size_t>(ScaleCount(format, in) * kPanelLanes);
+  const int64_t stepped_groups = format.stepped() ? GroupCount(format, in) : 0;
   for (size_t at = 0; at < bytes.size(); at += panel_bytes) {
     std::byte* panel = bytes.data() + at;
     for (size_t i = 0; i < scales; ++i) {
       std::memcpy(panel + 2 * i, &scale_bits, 2);
       if (format.has_min) std::memcpy(panel + 2 * (scales + i), &min_bits, 2);
+    }
+    for (int64_t group = 0; group < stepped_groups; ++group) {  // 16 code + 8 - 128
+      std::byte* steps = std::fill_n(panel + kStepsBegin + group * kStepBytes, kPanelLanes, std::byte{15});
+      std::fill_n(steps, kPanelLanes, std::byte{8});
     }
     for (size_t i = scale_bytes; i < panel_bytes; i += 8) {
       const uint64_t random = stream.Next();

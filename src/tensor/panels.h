@@ -4,11 +4,16 @@
 // A matrix [out, in] is cut into panels of 16 outputs (lanes). With n = groups of a row, one panel is
 //   scale  f16 [n, 16]
 //   min    f16 [n, 16]            where the format has minima
+// or, where one scale belongs to a row,
+//   scale  f16 [16]
+//   steps  u8 [n, 2, 16]          of stepped formats: step - 1 (the low half of a byte counts), then base
+// and in either case
 //   (zero bytes up to a multiple of 64)
 //   codes  int8: u8 [n, G / 4, 16, 4], stored as code + 128
 //          int4: u8 [n, G / 8, 16, 4]: the low half of byte (q, lane, i) is input 4 q + i of the group, the high half is input
-//                4 (q + G / 8) + i; stored as code + 8, with minima as code
-// Inputs beyond `in` and outputs beyond `out` hold code 0, scale 0 and min 0. Matrices [count] follow each other.
+//                4 (q + G / 8) + i; stored as code + 8, with minima as code; v of a stepped format is code
+//                (step v + base) mod 256 - 128
+// Inputs beyond `in` and outputs beyond `out` hold code 0 (stepped: v = 0), scale 0 and min 0. Matrices [count] follow each other.
 #pragma once
 
 #include <cstddef>
@@ -25,10 +30,13 @@ inline constexpr int64_t kPanelLanes = 16;
 /// What is added to a code before it is stored, so that it is not negative.
 constexpr int32_t StoredOffset(const WeightFormat& format) {
   if (format.kind == WeightKind::kInt8) return 128;
-  return format.has_min ? 0 : 8;
+  return format.has_min || format.stepped() ? 0 : 8;
 }
 
-/// Bytes of one panel's scales and minima (a multiple of 64), of its codes, and of all matrices.
+/// Where the steps of a stepped panel begin, and what those of one group take.
+inline constexpr int64_t kStepsBegin = 2 * kPanelLanes, kStepBytes = 2 * kPanelLanes;
+
+/// Bytes of one panel's scales, minima and steps (a multiple of 64), of its codes, and of all matrices.
 int64_t PanelScaleBytes(const WeightFormat& format, int64_t in);
 int64_t PanelCodeBytes(const WeightFormat& format, int64_t in);
 inline int64_t PanelBytes(const WeightFormat& format, int64_t in) {

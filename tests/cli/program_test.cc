@@ -497,7 +497,7 @@ TEST(Program, BashCompletionCompletesVerbsFlagsAndValues) {
   EXPECT_EQ(completed("run --entropy", 2), "--entropy-bound\n");
   EXPECT_EQ(completed("run --view h", 3), "heat\n");
   EXPECT_EQ(completed("completion \"\"", 2), "bash zsh fish\n");
-  EXPECT_EQ(completed("quantize a b int4-", 4), "int4-32 int4-32-min\n");
+  EXPECT_EQ(completed("quantize a b int4-", 4), "int4-32-row int4-32 int4-32-min\n");
   EXPECT_EQ(completed("help tok", 2), "tokenize\n");
   EXPECT_EQ(RunProgram({"completion", "zsh"}).out.substr(0, 8), "#compdef");
   EXPECT_NE(RunProgram({"completion", "fish"}).out.find("complete -c dgemma"), std::string::npos);

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstring>
 #include <limits>
+#include <numeric>
 #include <random>
 
 #include "kernels/cpu/packed.h"
@@ -14,6 +15,7 @@
 #include "hwy/targets.h"
 #include "op_cases.h"
 #include "tensor/panels.h"
+#include "tensor/rounding.h"
 
 namespace dgemma::test {
 namespace {
@@ -25,10 +27,13 @@ std::vector<WeightFormat> AllFormats() {
       for (const bool has_min : {false, true}) formats.push_back({kind, group, has_min});
     }
   }
+  formats.push_back(kInt8RowWeights);
+  formats.push_back(kInt4RowWeights);
   return formats;
 }
 
-/// A matrix of random codes over their whole range, with random scales of both signs.
+/// A matrix of random codes over their whole range, with random scales of both signs; of stepped formats random bytes, also such
+/// as no quantisation makes.
 struct CodedMatrix {
   CodedMatrix(const WeightFormat& format_in, int64_t out_in, int64_t in_in)
       : format(format_in), out(out_in), in(in_in) {
@@ -42,8 +47,16 @@ struct CodedMatrix {
       const std::span<std::byte> panel(Panels() + row / 16 * panel_bytes, static_cast<size_t>(panel_bytes));
       if (row % 16 == 0) ClearPanel(format, in, panel);
       GroupedRow coded;
+      if (format.stepped() && row % 16 == 0)
+        for (std::byte& byte : panel) byte = static_cast<std::byte>(engine());
+      if (format.stepped()) {
+        const uint16_t half = ToF16(static_cast<float>(scale(engine)) * 0x1p-10f);
+        std::memcpy(panel.data() + row % 16 * 2, &half, sizeof(half));
+        LoadRow(panel, format, in, row % 16, rows.emplace_back());
+        continue;
+      }
       for (int64_t i = 0; i < in; ++i) coded.code.push_back(static_cast<int8_t>(code(engine)));
-      for (int64_t g = 0; g < GroupCount(format, in); ++g) {
+      for (int64_t g = 0; g < ScaleCount(format, in); ++g) {
         coded.scale.push_back(static_cast<float>(scale(engine)) * 0x1p-10f);
         if (format.has_min) coded.min.push_back(static_cast<float>(scale(engine)) * 0x1p-8f);
       }
@@ -62,6 +75,11 @@ struct CodedMatrix {
 
 /// The definition, with integer sums in 64 bits.
 float Defined(const QuantizedRows& a, int64_t row, const GroupedRow& w, const WeightFormat& format, int64_t in) {
+  if (format.row_scale) {
+    int64_t dot = 0;
+    for (int64_t i = 0; i < in; ++i) dot += int64_t{a.code[row * a.stride + i]} * w.code[static_cast<size_t>(i)];
+    return a.scale[row] * (w.scale[0] * static_cast<float>(dot));
+  }
   float total = 0;
   for (int64_t g = 0; g < GroupCount(format, in); ++g) {
     int64_t dot = 0, sum = 0;
@@ -109,6 +127,40 @@ TEST(GroupedProduct, IsTheDefinitionOnEveryInstructionSetFormatAndShape) {
       }
     }
   }
+}
+
+/// The longest rows, codes and activations all at their ends: the sum of 2^17 products fits int32, and partial sums may wrap.
+TEST(GroupedProduct, OfTheLongestRowsIsExact) {
+  constexpr int64_t kIn = kMostRowInputs;
+  std::vector<float> memory(static_cast<size_t>(CodeFloats(1, kIn)));
+  const QuantizedRows a = CodeRows(memory.data(), 1, kIn);
+  std::fill_n(a.code, kIn, int8_t{127});
+  a.scale[0] = 1;
+  SumCodes(ChooseRowOps(), a, 0);
+  for (const WeightFormat& format : {kInt8RowWeights, kInt4RowWeights}) {
+    std::vector<std::byte> memory_of_panel(static_cast<size_t>(PanelBytes(format, kIn)) + 64);
+    std::byte* begin = memory_of_panel.data() + (64 - reinterpret_cast<uintptr_t>(memory_of_panel.data()) % 64) % 64;
+    const std::span<std::byte> panel(begin, static_cast<size_t>(PanelBytes(format, kIn)));
+    ClearPanel(format, kIn, panel);
+    const auto groups = static_cast<size_t>(GroupCount(format, kIn));
+    for (const int8_t code : {int8_t{-128}, int8_t{127}}) {
+      GroupedRow row{std::vector<int8_t>(kIn, code), {1.0f}, {}, {}, {}};
+      if (format.stepped()) {
+        row.step.assign(groups, 1);
+        row.base.assign(groups, static_cast<uint8_t>(code + 128));
+      }
+      StoreRow(row, format, kIn, code < 0 ? 0 : 1, panel);
+    }
+    for (const GroupedOps& ops : SupportedGroupedOps()) {
+      std::array<float, 16> c{};
+      ops.multiply({a, begin, format, kIn, 16, c.data(), 16});
+      EXPECT_EQ(c[0], -127.0f * 128 * kIn) << ops.target << " " << Name(format);
+      EXPECT_EQ(c[1], 127.0f * 127 * kIn) << ops.target << " " << Name(format);
+    }
+  }
+  EXPECT_TRUE(CheckRowLength(kInt8RowWeights, kIn));
+  EXPECT_EQ(CheckRowLength(kInt8RowWeights, kIn + 1).error().code, StatusCode::kUnsupported);
+  EXPECT_TRUE(CheckRowLength({WeightKind::kInt8, 64, false}, kIn + 1));
 }
 
 /// Calls `check` with every instruction set that Highway's kernels were compiled for and this machine has.
@@ -186,6 +238,9 @@ TEST(SumCodes, SumsGroupsOfEverySize) {
   OnEveryTarget([&](const char* target) {
     for (int64_t row = 0; row < 2; ++row) {
       SumCodes(ChooseRowOps(), a, row);
+      EXPECT_EQ(a.RowSum()[row * a.sum_stride],
+                std::accumulate(a.code + row * a.stride, a.code + row * a.stride + 150, 0))
+          << target;
       for (const int64_t group : {16, 32, 64}) {
         const int32_t* sums = a.GroupSums(group) + row * a.sum_stride;
         for (int64_t g = 0; g < 192 / group; ++g) {
@@ -201,6 +256,13 @@ TEST(SumCodes, SumsGroupsOfEverySize) {
 TEST(Panels, GiveBackWhatWasStored) {
   for (const WeightFormat& format : AllFormats()) {
     CodedMatrix w(format, 37, 150);
+    for (int64_t row = 0; row < w.out && format.stepped(); ++row) {  // what can be stored is what quantisation makes
+      const std::span<std::byte> panel(w.Panels() + row / 16 * PanelBytes(format, 150),
+                                       static_cast<size_t>(PanelBytes(format, 150)));
+      if (row % 16 == 0) ClearPanel(format, 150, panel);
+      QuantizeRow(Normals(150, static_cast<uint32_t>(row)), format, {}, w.rows[static_cast<size_t>(row)]);
+      StoreRow(w.rows[static_cast<size_t>(row)], format, 150, row % 16, panel);
+    }
     const auto bytes = static_cast<size_t>(PanelBytes(format, 150));
     EXPECT_EQ(bytes % 64, 0U);
     for (int64_t row = 0; row < w.out; ++row) {
@@ -210,6 +272,8 @@ TEST(Panels, GiveBackWhatWasStored) {
       EXPECT_EQ(back.code, stored.code) << Name(format);
       EXPECT_EQ(back.scale, stored.scale) << Name(format);
       EXPECT_EQ(back.min, stored.min) << Name(format);
+      EXPECT_EQ(back.step, stored.step) << Name(format);
+      EXPECT_EQ(back.base, stored.base) << Name(format);
     }
   }
 }

@@ -35,15 +35,17 @@ struct WeightType {
 };
 
 inline constexpr std::array<WeightType, 3> kPlainTypes = {DType::kF32, DType::kBF16, DType::kF16};
-/// Both kinds, all sizes of groups, with and without minima.
-inline constexpr std::array<WeightType, 8> kGroupedTypes = {{{DType::kF32, {WeightKind::kInt8, 16, false}},
-                                                             {DType::kBF16, {WeightKind::kInt8, 32, false}},
-                                                             {DType::kF32, {WeightKind::kInt8, 64, false}},
-                                                             {DType::kF32, {WeightKind::kInt8, 32, true}},
-                                                             {DType::kF16, {WeightKind::kInt4, 32, false}},
-                                                             {DType::kF32, {WeightKind::kInt4, 64, false}},
-                                                             {DType::kF32, {WeightKind::kInt4, 32, true}},
-                                                             {DType::kF32, {WeightKind::kInt4, 16, true}}}};
+/// Both kinds, all sizes of groups, with and without minima, with a scale a row.
+inline constexpr std::array<WeightType, 10> kGroupedTypes = {{{DType::kF32, {WeightKind::kInt8, 16, false}},
+                                                              {DType::kBF16, {WeightKind::kInt8, 32, false}},
+                                                              {DType::kF32, {WeightKind::kInt8, 64, false}},
+                                                              {DType::kF32, {WeightKind::kInt8, 32, true}},
+                                                              {DType::kF16, {WeightKind::kInt4, 32, false}},
+                                                              {DType::kF32, {WeightKind::kInt4, 64, false}},
+                                                              {DType::kF32, {WeightKind::kInt4, 32, true}},
+                                                              {DType::kF32, {WeightKind::kInt4, 16, true}},
+                                                              {DType::kF32, kInt8RowWeights},
+                                                              {DType::kF32, kInt4RowWeights}}};
 /// The plain ones, then the grouped ones.
 std::vector<WeightType> AllTypes();
 

@@ -57,7 +57,8 @@ struct PlanCase {
 TEST(CpuScratch, IsWhatThePlanSays) {
   constexpr int64_t kRows = 200, kExperts = 8, kActive = 4;
   constexpr QkvShape kHeads{6, 2, 32};
-  const auto& [int8_16, int8_32, int8_64, int8_min, int4_32, int4_64, int4_min, int4_16_min] = kGroupedTypes;
+  const auto& [int8_16, int8_32, int8_64, int8_min, int4_32, int4_64, int4_min, int4_16_min, int8_row, int4_row] =
+      kGroupedTypes;
   // The largest codes are those of: (none), attention outputs, dense hidden values, experts' hidden values, rows by expert.
   for (const PlanCase& c : {PlanCase{DType::kF32, 128, 128, 40, 300},
                             {DType::kBF16, 128, 96, 40, 300},
@@ -67,6 +68,8 @@ TEST(CpuScratch, IsWhatThePlanSays) {
                             {int4_min, 40, 900, 10, 70},
                             {int8_64, 33, 70, 255, 2100},
                             {int4_16_min, 12, 17, 5, 2049},
+                            {int8_row, 33, 70, 255, 2100},
+                            {int4_row, 40, 900, 10, 70},
                             {DType::kF32, 128, 96, 40, 300, 1, 0},
                             {DType::kBF16, 33, 900, 11, 2049, 20, 64},
                             {int8_32, 128, 96, 40, 300, 33, 7}}) {

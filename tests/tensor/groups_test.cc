@@ -168,6 +168,81 @@ TEST(QuantizeRow, KeepsItsOwnGridAndZeros) {
   }
 }
 
+TEST(QuantizeRow, WithOneScaleInInt8IsThePlainRow) {
+  for (const std::vector<float>& row : SampleRows()) {
+    GroupedRow coded;
+    QuantizeRow(row, kInt8RowWeights, {}, coded);
+    WeightFormat whole{WeightKind::kInt8, static_cast<int32_t>(row.size()), false};
+    EXPECT_EQ(Back(coded, kInt8RowWeights), PlainGroup(row, whole, 127.0f));
+    ASSERT_EQ(coded.scale.size(), 1U);
+  }
+}
+
+/// Against all 16 steps and every base, tried one by one in float64. Rows as they come, so the candidates may lose a little.
+TEST(QuantizeRow, WithStepsIsCloseToTheBestOfAllStepsAndBases) {
+  for (const std::vector<float>& row : SampleRows()) {
+    for (const std::vector<float>& importance : {std::vector<float>(), Importance(row.size())}) {
+      GroupedRow coded;
+      QuantizeRow(row, kInt4RowWeights, importance, coded);
+      const std::vector<float> back = Back(coded, kInt4RowWeights);
+      ASSERT_EQ(coded.scale.size(), 1U);
+      const double scale = static_cast<double>(coded.scale[0]);
+      const float largest = std::abs(std::ranges::max(row, {}, [](float w) { return std::abs(w); }));
+      EXPECT_NEAR(scale, static_cast<double>(largest) / 120, scale * 0x1p-10) << "the largest magnitude is 120 of 128";
+      double all = 0, best_of_all = 0;
+      for (size_t begin = 0, g = 0; begin < row.size(); begin += 32, ++g) {
+        const size_t end = std::min(row.size(), begin + 32);
+        const int32_t own_step = coded.step[g], own_base = coded.base[g];
+        ASSERT_TRUE(own_step >= 1 && own_step <= 16 && own_base + 15 * own_step <= 255) << own_step << " " << own_base;
+        double best = std::numeric_limits<double>::infinity();
+        for (int32_t step = 1; step <= 16; ++step) {
+          for (int32_t base = 0; base + 15 * step <= 255; ++base) {
+            double error = 0;
+            for (size_t i = begin; i < end; ++i) {
+              const double place = static_cast<double>(row[i]) / scale + 128 - base;
+              const double stored = std::clamp(std::nearbyint(place / step), 0.0, 15.0);
+              const double difference = (place - stored * step) * scale;
+              error += difference * difference * (importance.empty() ? 1.0 : static_cast<double>(importance[i]));
+            }
+            best = std::min(best, error);
+          }
+        }
+        for (size_t i = begin; i < end; ++i) {
+          const int32_t stored = (coded.code[i] + 128 - own_base) / own_step;
+          EXPECT_TRUE(stored >= 0 && stored <= 15 && stored * own_step + own_base - 128 == coded.code[i]);
+        }
+        all += Error(row, back, importance, begin, end);
+        best_of_all += best;
+      }
+      // Few candidates miss what weights of 0 and 100 side by side would need; without weights they are close.
+      EXPECT_LE(all, best_of_all * (importance.empty() ? 1.25 : 2.5));
+    }
+  }
+}
+
+TEST(QuantizeRow, WithOneScaleKeepsZerosAndRefusesWhatHalfPrecisionCannotHold) {
+  for (const WeightFormat& format : {kInt8RowWeights, kInt4RowWeights}) {
+    GroupedRow coded;
+    const std::vector<float> zeros(48, 0.0f);
+    QuantizeRow(zeros, format, {}, coded);
+    EXPECT_EQ(Back(coded, format), zeros);
+    std::vector<float> row(40, 0.5f);
+    for (const float value : {9e6f, -1e30f, std::numeric_limits<float>::max()}) {
+      row[37] = value;
+      const Result<void> refused =
+          ReadGroupedRow(OneRun(DType::kF32, 1, 1, 40, std::as_bytes(std::span(row))), 0, 0, format, {}, coded);
+      ASSERT_FALSE(refused) << Name(format) << " " << value;
+      EXPECT_NE(refused.error().message.find("half precision"), std::string::npos) << refused.error().message;
+    }
+    row[37] = 7e6f;
+    EXPECT_TRUE(ReadGroupedRow(OneRun(DType::kF32, 1, 1, 40, std::as_bytes(std::span(row))), 0, 0, format, {}, coded));
+    row.assign(40, 1e-30f);  // far below half precision: zeros
+    QuantizeRow(row, format, {}, coded);
+    EXPECT_EQ(Back(coded, format), std::vector<float>(40, 0.0f));
+    EXPECT_EQ(*ParseWeightFormat(Name(format)), format);
+  }
+}
+
 /// Of rows of every kind, with and without importance, as the search made them that tried one candidate after the other.
 TEST(QuantizeRow, StillMakesTheSameCodes) {
   constexpr std::pair<const char*, uint64_t> kRecorded[] = {

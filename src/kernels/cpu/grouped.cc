@@ -18,7 +18,7 @@ namespace {
 constexpr int64_t kPadding = 64;
 int64_t PaddedDepth(int64_t in) { return (in + kPadding - 1) / kPadding * kPadding; }
 int64_t CodeStride(int64_t in) { return PaddedDepth(in) + 64; }
-int64_t SumStride(int64_t in) { return PaddedDepth(in) / 64 * 7; }
+int64_t SumStride(int64_t in) { return PaddedDepth(in) / 64 * 7 + 1; }
 
 #if defined(__x86_64__)
 bool HasAvxVnni() {
@@ -64,7 +64,12 @@ void SumCodes(const RowOps& ops, const QuantizedRows& a, int64_t row) {
   int32_t* by64 = by32 + 2 * parts;
   ops.sum_codes(a.code + row * a.stride, 4 * parts, by16);
   for (int64_t g = 0; g < 2 * parts; ++g) by32[g] = by16[2 * g] + by16[2 * g + 1];
-  for (int64_t g = 0; g < parts; ++g) by64[g] = by32[2 * g] + by32[2 * g + 1];
+  int32_t all = 0;
+  for (int64_t g = 0; g < parts; ++g) {
+    by64[g] = by32[2 * g] + by32[2 * g + 1];
+    all += by64[g];
+  }
+  by64[parts] = all;
 }
 
 void CopyCodes(const QuantizedRows& from, const QuantizedRows& to) {

@@ -4,6 +4,9 @@
 //   c[r, o] = a_scale[r] * sum over groups g, ascending, of
 //             fma(-min[g, o], sum_g a[r], fma(scale[g, o], dot_g(a[r], code[o]), running sum))
 // The dot products are exact in int32 (at most 128 * 127 * 255 < 2^22.1, so also exact as float32); a and code are integers.
+// Where one scale belongs to a row, everything but two products is integer:
+//   c[r, o] = a_scale[r] * (scale[o] * float(dot(a[r], code[o])))
+// exact in int32 up to kMostRowInputs inputs, whatever its parts are: int32 wraps.
 #pragma once
 
 #include <cstddef>
@@ -20,7 +23,8 @@ struct QuantizedRows {
   int8_t* code = nullptr;  ///< [rows, stride], zero from `in` up to a multiple of 64
   int64_t stride = 0;
   float* scale = nullptr;  ///< [rows]
-  int32_t* sum = nullptr;  ///< [rows, sum_stride]: of the codes of every group, for each size of groups (GroupSums)
+  int32_t* sum =
+      nullptr;  ///< [rows, sum_stride]: of the codes of every group, for each size of groups (GroupSums), and of all
   int64_t sum_stride = 0;
   int64_t rows = 0;
 
@@ -29,6 +33,8 @@ struct QuantizedRows {
     const int64_t parts = sum_stride / 7;  // of 64 codes; 4 + 2 + 1 sums each
     return sum + (group == 16 ? 0 : group == 32 ? 4 * parts : 6 * parts);
   }
+  /// Sum of all codes of row 0.
+  int32_t* RowSum() const { return sum + sum_stride - 1; }
 
   QuantizedRows Rows(int64_t begin, int64_t count) const {
     return {code + begin * stride, stride, scale + begin, sum + begin * sum_stride, sum_stride, count};
@@ -58,7 +64,6 @@ struct GroupedProduct {
 
 struct GroupedOps {
   const char* target;  ///< for people: "avx512 vnni"
-  int64_t tile_rows;   ///< rows of the largest register tile
   void (*multiply)(const GroupedProduct& product);
   /// Operations per second bench: `rounds` times 12 independent integer dot products; returns multiply-adds times two.
   double (*peak)(int64_t rounds, int32_t* sink);

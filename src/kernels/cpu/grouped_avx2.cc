@@ -11,6 +11,7 @@ namespace {
 
 struct Isa {
 #include "kernels/cpu/grouped_256-inl.h"
+  static constexpr size_t kRowScaledRows = 4;
   template <WeightKind kKind>
   static constexpr bool kSignedCodes = kKind == WeightKind::kInt8;
 
@@ -23,22 +24,40 @@ struct Isa {
     return _mm256_add_epi32(sum, _mm256_madd_epi16(products, _mm256_set1_epi16(1)));
   }
 
-  template <WeightKind kKind, int64_t kGroup, size_t kTileRows, size_t kTilePanels>
+  /// Adds the products of one vector of codes of int8, as they are stored, with four activations of each row.
+  template <size_t kTileRows>
+  static inline __attribute__((always_inline)) void AddInt8(I stored, const int8_t* a, int64_t a_stride, size_t v,
+                                                            I (&dot)[kTileRows][kVectors]) {
+    const I code = _mm256_xor_si256(stored, _mm256_set1_epi8(-128)), magnitude = _mm256_abs_epi8(code);
+    DGEMMA_UNROLL
+    for (size_t r = 0; r < kTileRows; ++r) {
+      const I four = Four(a + static_cast<int64_t>(r) * a_stride);
+      dot[r][v] = AddPairs(dot[r][v], _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(four, code)));
+    }
+  }
+
+  template <WeightKind kKind, int64_t kGroup, bool kStepped, size_t kTileRows, size_t kTilePanels>
   static inline __attribute__((always_inline)) void DotGroup(const int8_t* a, int64_t a_stride,
-                                                             const std::byte* const (&codes)[kTilePanels],
+                                                             const GroupOfPanels<kTilePanels>& group,
                                                              I (&dot)[kTileRows][kTilePanels * kVectors]) {
-    if constexpr (kKind == WeightKind::kInt8) {
+    const std::byte* const codes = group.codes[0];
+    if constexpr (kStepped) {
+      constexpr int64_t kQuads = kGroup / 8;
+      DGEMMA_UNROLL
+      for (size_t v = 0; v < kVectors; ++v) {
+        Steps steps;
+        LoadSteps(group.steps[0], v, steps);
+        for (int64_t quad = 0; quad < kQuads; ++quad) {
+          const I both = LoadCodes(codes + quad * 64 + static_cast<int64_t>(v) * 32);
+          AddInt8(Step(LowHalf(both), steps), a + quad * 4, a_stride, v, dot);
+          AddInt8(Step(HighHalf(both), steps), a + (quad + kQuads) * 4, a_stride, v, dot);
+        }
+      }
+    } else if constexpr (kKind == WeightKind::kInt8) {
       for (int64_t quad = 0; quad < kGroup / 4; ++quad) {
         DGEMMA_UNROLL
         for (size_t v = 0; v < kVectors; ++v) {
-          const I code =
-              _mm256_xor_si256(LoadCodes(codes[0] + quad * 64 + static_cast<int64_t>(v) * 32), _mm256_set1_epi8(-128));
-          const I magnitude = _mm256_abs_epi8(code);
-          DGEMMA_UNROLL
-          for (size_t r = 0; r < kTileRows; ++r) {
-            const I four = Four(a + static_cast<int64_t>(r) * a_stride + quad * 4);
-            dot[r][v] = AddPairs(dot[r][v], _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(four, code)));
-          }
+          AddInt8(LoadCodes(codes + quad * 64 + static_cast<int64_t>(v) * 32), a + quad * 4, a_stride, v, dot);
         }
       }
     } else {
@@ -51,7 +70,7 @@ struct Isa {
           DGEMMA_UNROLL
           for (size_t r = 0; r < kTileRows; ++r) products[r] = _mm256_setzero_si256();
           for (int64_t quad = begin; quad < std::min(kQuads, begin + kQuadsAtOnce); ++quad) {
-            const I both = LoadCodes(codes[0] + quad * 64 + static_cast<int64_t>(v) * 32);
+            const I both = LoadCodes(codes + quad * 64 + static_cast<int64_t>(v) * 32);
             const I low = LowHalf(both), high = HighHalf(both);
             DGEMMA_UNROLL
             for (size_t r = 0; r < kTileRows; ++r) {
@@ -75,7 +94,7 @@ DGEMMA_END_TARGET
 
 namespace dgemma {
 const GroupedOps* Avx2GroupedOps() {
-  static constexpr GroupedOps kOps{"avx2", Isa::kRows, &MultiplyGrouped, &PeakGrouped};
+  static constexpr GroupedOps kOps{"avx2", &MultiplyGrouped, &PeakGrouped};
   return &kOps;
 }
 }  // namespace dgemma

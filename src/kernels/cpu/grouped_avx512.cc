@@ -11,7 +11,7 @@ namespace {
 struct Isa {
   using F = __m512;
   using I = __m512i;
-  static constexpr size_t kVectors = 1, kRows = 6, kPanels = 2;
+  static constexpr size_t kVectors = 1, kRows = 6, kRowScaledRows = 12, kSteppedRows = 10, kPanels = 2;
   template <WeightKind>
   static constexpr bool kSignedCodes = false;
 
@@ -25,6 +25,27 @@ struct Isa {
   static F ToFloat(I value) { return _mm512_cvtepi32_ps(value); }
   static F LoadHalf(const std::byte* from) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+  }
+
+  struct Steps {
+    I step, base;
+  };
+  /// Sixteen bytes in every 128 bits.
+  static I Repeated(const std::byte* from) {
+    return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+  }
+  /// Each lane's step as two 16-bit numbers, its base as four bytes.
+  static void LoadSteps(const std::byte* from, size_t, Steps& steps) {
+    const I lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    const I four = _mm512_mullo_epi32(lanes, _mm512_set1_epi32(0x01010101));
+    const I words = _mm512_or_si512(four, _mm512_set1_epi32(static_cast<int32_t>(0x80008000)));
+    const I step = _mm512_and_si512(_mm512_shuffle_epi8(Repeated(from), words), _mm512_set1_epi16(15));
+    steps.step = _mm512_add_epi16(step, _mm512_set1_epi16(1));
+    steps.base = _mm512_shuffle_epi8(Repeated(from + kPanelLanes), four);
+  }
+  /// Codes are at most 15 and steps at most 16: no product of two bytes at once carries into the upper one.
+  static I Step(I codes, const Steps& steps) {
+    return _mm512_add_epi8(_mm512_mullo_epi16(codes, steps.step), steps.base);
   }
 
 #include "kernels/cpu/grouped_vnni-inl.h"
@@ -44,7 +65,7 @@ DGEMMA_END_TARGET
 
 namespace dgemma {
 const GroupedOps* Avx512VnniGroupedOps() {
-  static constexpr GroupedOps kOps{"avx512 vnni", Isa::kRows, &MultiplyGrouped, &PeakGrouped};
+  static constexpr GroupedOps kOps{"avx512 vnni", &MultiplyGrouped, &PeakGrouped};
   return &kOps;
 }
 }  // namespace dgemma

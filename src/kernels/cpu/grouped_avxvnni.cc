@@ -10,6 +10,7 @@ namespace {
 
 struct Isa {
 #include "kernels/cpu/grouped_256-inl.h"
+  static constexpr size_t kRowScaledRows = 6;
 #include "kernels/cpu/grouped_vnni-inl.h"
   template <WeightKind>
   static constexpr bool kSignedCodes = false;
@@ -26,7 +27,7 @@ DGEMMA_END_TARGET
 
 namespace dgemma {
 const GroupedOps* AvxVnniGroupedOps() {
-  static constexpr GroupedOps kOps{"avx vnni", Isa::kRows, &MultiplyGrouped, &PeakGrouped};
+  static constexpr GroupedOps kOps{"avx vnni", &MultiplyGrouped, &PeakGrouped};
   return &kOps;
 }
 }  // namespace dgemma

@@ -28,7 +28,7 @@ DGEMMA_END_TARGET
 
 namespace dgemma {
 const GroupedOps* NeonDotGroupedOps() {
-  static constexpr GroupedOps kOps{"neon dotprod", Isa::kRows, &MultiplyGrouped, &PeakGrouped};
+  static constexpr GroupedOps kOps{"neon dotprod", &MultiplyGrouped, &PeakGrouped};
   return &kOps;
 }
 }  // namespace dgemma

@@ -26,7 +26,7 @@ DGEMMA_END_TARGET
 
 namespace dgemma {
 const GroupedOps* NeonI8mmGroupedOps() {
-  static constexpr GroupedOps kOps{"neon i8mm", Isa::kRows, &MultiplyGrouped, &PeakGrouped};
+  static constexpr GroupedOps kOps{"neon i8mm", &MultiplyGrouped, &PeakGrouped};
   return &kOps;
 }
 }  // namespace dgemma

@@ -14,7 +14,7 @@ struct Isa {
   struct I {
     int32_t lane[16];
   };
-  static constexpr size_t kVectors = 1, kRows = 4, kPanels = 1;
+  static constexpr size_t kVectors = 1, kRows = 4, kRowScaledRows = 4, kSteppedRows = 4, kPanels = 1;
   template <WeightKind>
   static constexpr bool kSignedCodes = false;
 
@@ -52,6 +52,26 @@ struct Isa {
     });
   }
 
+  struct Steps {
+    std::array<uint32_t, 16> step, base;
+  };
+  static void LoadSteps(const std::byte* from, size_t, Steps& steps) {
+    for (size_t i = 0; i < 16; ++i) {
+      steps.step[i] = std::to_integer<uint32_t>(from[i] & std::byte{15}) + 1;
+      steps.base[i] = std::to_integer<uint32_t>(from[16 + i]);
+    }
+  }
+  static I Step(const I& codes, const Steps& steps) {
+    return Each<I>([&](size_t i) {
+      uint32_t bytes = 0;
+      for (uint32_t k = 0; k < 32; k += 8) {
+        const uint32_t code = static_cast<uint32_t>(codes.lane[i]) >> k & 0xFF;
+        bytes |= ((code * steps.step[i] + steps.base[i]) & 0xFF) << k;
+      }
+      return static_cast<int32_t>(bytes);
+    });
+  }
+
 #undef DGEMMA_PIN
 #define DGEMMA_PIN(vector) static_cast<void>(vector)  // not a register
 #include "kernels/cpu/grouped_vnni-inl.h"
@@ -70,11 +90,12 @@ struct Isa {
   static I Dot(const I& sum, const I& codes, int32_t four) {
     return Each<I>([&](size_t i) {
       const auto bytes = static_cast<uint32_t>(codes.lane[i]);
-      int32_t total = sum.lane[i];
+      auto total = static_cast<uint32_t>(sum.lane[i]);  // sums of whole rows may wrap on the way, as vectors do
       for (int32_t k = 0; k < 4; ++k) {
-        total += static_cast<int32_t>((bytes >> (8 * k)) & 0xFF) * static_cast<int8_t>(four >> (8 * k));
+        total += static_cast<uint32_t>(static_cast<int32_t>((bytes >> (8 * k)) & 0xFF) *
+                                       static_cast<int8_t>(four >> (8 * k)));
       }
-      return total;
+      return static_cast<int32_t>(total);
     });
   }
 };
@@ -85,7 +106,7 @@ struct Isa {
 
 namespace dgemma {
 const GroupedOps* PortableGroupedOps() {
-  static constexpr GroupedOps kOps{"portable", Isa::kRows, &MultiplyGrouped, &PeakGrouped};
+  static constexpr GroupedOps kOps{"portable", &MultiplyGrouped, &PeakGrouped};
   return &kOps;
 }
 }  // namespace dgemma

@@ -81,13 +81,13 @@ namespace {
 void WidenGrouped(const ProductOps& ops, const PackedMatrix& matrix, const MatrixBlock& block, const LiveIds& needed,
                   float* out) {
   const WeightFormat& format = matrix.format;
-  const int64_t groups = GroupCount(format, matrix.in);
+  const int64_t groups = ScaleCount(format, matrix.in);
   const int64_t out_panel = (block.rows + kPanel - 1) / kPanel * kPanel * kPanel;
   const bool int4 = format.kind == WeightKind::kInt4;
   const int64_t half = format.group / 8;  // quads of an int4 group whose codes are low halves
   GroupedColumns columns{};
   columns.code_mask = int4 ? 0x0F0F0F0Fu : 0xFFFFFFFFu;
-  columns.offset = static_cast<float>(StoredOffset(format));
+  columns.offset = static_cast<float>(format.row_scale ? 128 : StoredOffset(format));
   for (int64_t begin = 0; begin < block.rows; begin += kPanel) {
     columns.lanes = 0;
     for (int64_t lane = 0; lane < kPanel; ++lane) {
@@ -98,7 +98,8 @@ void WidenGrouped(const ProductOps& ops, const PackedMatrix& matrix, const Matri
     const std::byte* codes = panel + PanelScaleBytes(format, matrix.in);
     for (int64_t k = block.col; k < block.col + block.cols; k += kPanel) {  // 16 columns share a group
       const int64_t group = k / format.group;
-      columns.scale = panel + group * kPanel * 2;
+      columns.scale = panel + (format.row_scale ? 0 : group * kPanel * 2);
+      columns.steps = format.stepped() ? panel + kStepsBegin + group * kStepBytes : nullptr;
       columns.min = format.has_min ? panel + (groups + group) * kPanel * 2 : nullptr;
       for (int64_t q = 0; q < 4; ++q) {  // a group of 16 has its low and high halves in the same 16 columns
         const auto place = static_cast<size_t>(q);

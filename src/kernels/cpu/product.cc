@@ -307,24 +307,35 @@ void TransposePanels(const void* from, PanelFormat format, int64_t panel_stride,
   }
 }
 
-/// Sums of `Panels` panels of 16 columns stay in registers over all entries.
-template <int64_t Panels>
+/// Sums of `Panels` panels of 16 columns stay in registers over all entries; entries at odd places have sums of their own, so that
+/// chains are enough to hide the latency of a multiply-add.
+template <size_t Panels>
 HWY_INLINE void AddFewPanels(const float* a, const uint8_t* id, int64_t count, const float* b, int64_t panel_stride,
                              float* sums) {
   const TileTag d;
-  constexpr int64_t kVectors = kPanel / kLanes > 0 ? kPanel / kLanes : 1;
-  hn::Vec<TileTag> sum[static_cast<size_t>(Panels * kVectors)];
-  for (int64_t v = 0; v < Panels * kVectors; ++v) sum[v] = hn::LoadU(d, sums + v * kLanes);
-  for (int64_t i = 0; i < count; ++i) {
-    const auto weight = hn::Set(d, a[id[i]]);
-    for (int64_t panel = 0; panel < Panels; ++panel) {
-      const float* row = b + panel * panel_stride + id[i] * kPanel;
-      for (int64_t v = 0; v < kVectors; ++v) {
-        sum[panel * kVectors + v] = hn::MulAdd(weight, hn::LoadU(d, row + v * kLanes), sum[panel * kVectors + v]);
-      }
-    }
+  constexpr size_t kVectors = Panels * kPanelVectors;
+  TileVec sum[2][kVectors];
+  DGEMMA_UNROLL
+  for (size_t v = 0; v < kVectors; ++v) {
+    sum[0][v] = hn::LoadU(d, sums + v * kTileLanes);
+    sum[1][v] = hn::Zero(d);
   }
-  for (int64_t v = 0; v < Panels * kVectors; ++v) hn::StoreU(sum[v], d, sums + v * kLanes);
+  const auto add = [&](int64_t place, size_t chain) HWY_ATTR {
+    const auto weight = hn::Set(d, a[id[place]]);
+    const float* row = b + id[place] * kPanel;
+    DGEMMA_UNROLL
+    for (size_t v = 0; v < kVectors; ++v) {
+      const float* values = row + static_cast<int64_t>(v / kPanelVectors) * panel_stride;
+      sum[chain][v] = hn::MulAdd(weight, hn::LoadU(d, values + v % kPanelVectors * kTileLanes), sum[chain][v]);
+    }
+  };
+  for (int64_t i = 0; i + 1 < count; i += 2) {
+    add(i, 0);
+    add(i + 1, 1);
+  }
+  if (count % 2 != 0) add(count - 1, 0);
+  DGEMMA_UNROLL
+  for (size_t v = 0; v < kVectors; ++v) hn::StoreU(hn::Add(sum[0][v], sum[1][v]), d, sums + v * kTileLanes);
 }
 
 /// See ProductOps::add_few.

@@ -53,6 +53,7 @@ struct GroupedColumns {
   float offset;                           ///< what was added to a code before it was stored
   const std::byte* scale;                 ///< f16 [16 rows]
   const std::byte* min;                   ///< f16 [16 rows]; null: none
+  const std::byte* steps;                 ///< of a stepped format u8 [2][16 rows] (tensor/panels.h); null: none
   uint32_t lanes;                         ///< bit r: row r is wanted
 };
 
@@ -64,11 +65,13 @@ struct ProductOps {
   /// `from` points at the first (even) dimension of the block in the first panel; panel_stride counts units of the format.
   /// Lanes of dimensions beyond `width` are left as they are.
   void (*transpose)(const void* from, PanelFormat format, int64_t panel_stride, int64_t ids, int64_t width, float* to);
-  /// c[cols] += sum over i < count of a[id[i]] * b[id[i]], in the order of i: a product whose row `a` has few entries that count.
+  /// c[cols] += sum over i < count of a[id[i]] * b[id[i]]: a product whose row `a` has few entries that count. Even i are added to c in
+  /// their order, odd i to a sum of their own, which comes last.
   /// b: float32 panels as transpose writes them, panel_stride floats apart; cols at most 64.
   void (*add_few)(const float* a, const uint8_t* id, int64_t count, const float* b, int64_t panel_stride, int64_t cols,
                   float* c);
-  /// to[16 r + j] = scale[r] * (code[r, j] - offset) - min[r] of the wanted rows, one rounding an operation; others are left as they are.
+  /// to[16 r + j] = scale[r] * (code[r, j] - offset) - min[r] of the wanted rows, one rounding an operation; others are left as they
+  /// are. In stepped formats the code is (step[r] * stored + base[r]) mod 256.
   void (*widen)(const GroupedColumns& from, float* to);
 };
 

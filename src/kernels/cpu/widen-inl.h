@@ -6,6 +6,8 @@
 #define DGEMMA_KERNELS_CPU_WIDEN_INL_H_
 #endif
 
+#include <cstddef>
+
 #include "hwy/highway.h"
 #include "kernels/cpu/simd.h"
 
@@ -76,7 +78,13 @@ void Widen(const GroupedColumns& from, float* to) {
       const auto s = hn::Set(d, scale[lane]), m = hn::Set(d, min[lane]);
       for (size_t i = 0; i < 16; i += hn::MaxLanes(d)) {
         const auto bytes = hn::LoadU(d8, codes + static_cast<size_t>(lane - first) * 16 + i);
-        const auto code = hn::ConvertTo(d, hn::PromoteTo(di, bytes));
+        auto value = hn::PromoteTo(di, bytes);
+        if (from.steps != nullptr) {
+          const auto step = std::to_integer<int32_t>(from.steps[lane] & std::byte{15}) + 1;
+          const auto base = std::to_integer<int32_t>(from.steps[16 + lane]);
+          value = hn::And(hn::Add(hn::Mul(value, hn::Set(di, step)), hn::Set(di, base)), hn::Set(di, 255));
+        }
+        const auto code = hn::ConvertTo(d, value);
         hn::StoreU(hn::Sub(hn::Mul(s, hn::Sub(code, offset)), m), d, to + lane * kPanel + static_cast<int64_t>(i));
       }
     }
