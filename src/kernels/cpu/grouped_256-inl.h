@@ -1,12 +1,14 @@
 // Members of the Isa structs with vectors of 256 bits: two of them are a panel of 16 lanes.
 using F = __m256;
 using I = __m256i;
-static constexpr size_t kVectors = 2, kRows = 3, kSteppedRows = 4, kPanels = 1;
+static constexpr size_t kVectors = 2, kRows = 3, kPanels = 1;
 
 static F Zero() { return _mm256_setzero_ps(); }
 static F Set(float value) { return _mm256_set1_ps(value); }
 static I SetInt(int32_t value) { return _mm256_set1_epi32(value); }
 static void Store(float* to, F value) { _mm256_storeu_ps(to, value); }
+static void StoreInt(int32_t* to, I value) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), value); }
+static I LoadInt(const int32_t* from) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); }
 static F Mul(F a, F b) { return _mm256_mul_ps(a, b); }
 static F Fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
 static F NegFma(F a, F b, F c) { return _mm256_fnmadd_ps(a, b, c); }

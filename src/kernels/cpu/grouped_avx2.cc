@@ -36,28 +36,15 @@ struct Isa {
     }
   }
 
-  template <WeightKind kKind, int64_t kGroup, bool kStepped, size_t kTileRows, size_t kTilePanels>
+  template <WeightKind kKind, int64_t kGroup, size_t kTileRows, size_t kTilePanels>
   static inline __attribute__((always_inline)) void DotGroup(const int8_t* a, int64_t a_stride,
-                                                             const GroupOfPanels<kTilePanels>& group,
+                                                             const std::byte* const (&codes)[kTilePanels],
                                                              I (&dot)[kTileRows][kTilePanels * kVectors]) {
-    const std::byte* const codes = group.codes[0];
-    if constexpr (kStepped) {
-      constexpr int64_t kQuads = kGroup / 8;
-      DGEMMA_UNROLL
-      for (size_t v = 0; v < kVectors; ++v) {
-        Steps steps;
-        LoadSteps(group.steps[0], v, steps);
-        for (int64_t quad = 0; quad < kQuads; ++quad) {
-          const I both = LoadCodes(codes + quad * 64 + static_cast<int64_t>(v) * 32);
-          AddInt8(Step(LowHalf(both), steps), a + quad * 4, a_stride, v, dot);
-          AddInt8(Step(HighHalf(both), steps), a + (quad + kQuads) * 4, a_stride, v, dot);
-        }
-      }
-    } else if constexpr (kKind == WeightKind::kInt8) {
+    if constexpr (kKind == WeightKind::kInt8) {
       for (int64_t quad = 0; quad < kGroup / 4; ++quad) {
         DGEMMA_UNROLL
         for (size_t v = 0; v < kVectors; ++v) {
-          AddInt8(LoadCodes(codes + quad * 64 + static_cast<int64_t>(v) * 32), a + quad * 4, a_stride, v, dot);
+          AddInt8(LoadCodes(codes[0] + quad * 64 + static_cast<int64_t>(v) * 32), a + quad * 4, a_stride, v, dot);
         }
       }
     } else {
@@ -70,7 +57,7 @@ struct Isa {
           DGEMMA_UNROLL
           for (size_t r = 0; r < kTileRows; ++r) products[r] = _mm256_setzero_si256();
           for (int64_t quad = begin; quad < std::min(kQuads, begin + kQuadsAtOnce); ++quad) {
-            const I both = LoadCodes(codes + quad * 64 + static_cast<int64_t>(v) * 32);
+            const I both = LoadCodes(codes[0] + quad * 64 + static_cast<int64_t>(v) * 32);
             const I low = LowHalf(both), high = HighHalf(both);
             DGEMMA_UNROLL
             for (size_t r = 0; r < kTileRows; ++r) {
@@ -89,6 +76,7 @@ struct Isa {
 
 }  // namespace
 }  // namespace dgemma
+#include "kernels/cpu/grouped_rows-inl.h"
 #include "kernels/cpu/grouped_tile-inl.h"
 DGEMMA_END_TARGET
 

@@ -11,7 +11,7 @@ namespace {
 struct Isa {
   using F = __m512;
   using I = __m512i;
-  static constexpr size_t kVectors = 1, kRows = 6, kRowScaledRows = 12, kSteppedRows = 10, kPanels = 2;
+  static constexpr size_t kVectors = 1, kRows = 6, kRowScaledRows = 12, kPanels = 2;
   template <WeightKind>
   static constexpr bool kSignedCodes = false;
 
@@ -19,6 +19,8 @@ struct Isa {
   static F Set(float value) { return _mm512_set1_ps(value); }
   static I SetInt(int32_t value) { return _mm512_set1_epi32(value); }
   static void Store(float* to, F value) { _mm512_storeu_ps(to, value); }
+  static void StoreInt(int32_t* to, I value) { _mm512_storeu_si512(to, value); }
+  static I LoadInt(const int32_t* from) { return _mm512_loadu_si512(from); }
   static F Mul(F a, F b) { return _mm512_mul_ps(a, b); }
   static F Fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
   static F NegFma(F a, F b, F c) { return _mm512_fnmadd_ps(a, b, c); }
@@ -60,6 +62,7 @@ struct Isa {
 
 }  // namespace
 }  // namespace dgemma
+#include "kernels/cpu/grouped_rows-inl.h"
 #include "kernels/cpu/grouped_tile-inl.h"
 DGEMMA_END_TARGET
 

@@ -22,6 +22,7 @@ struct Isa {
 
 }  // namespace
 }  // namespace dgemma
+#include "kernels/cpu/grouped_rows-inl.h"
 #include "kernels/cpu/grouped_tile-inl.h"
 DGEMMA_END_TARGET
 

@@ -1,11 +1,13 @@
 // Members of the Isa structs for ARM, all but the dot product: four vectors of 128 bits are a panel of 16 lanes.
 using F = float32x4_t;
 using I = int32x4_t;
-static constexpr size_t kVectors = 4, kRows = 3, kRowScaledRows = 6, kSteppedRows = 4, kPanels = 1;
+static constexpr size_t kVectors = 4, kRows = 3, kRowScaledRows = 6, kPanels = 1;
 static F Zero() { return vdupq_n_f32(0); }
 static F Set(float value) { return vdupq_n_f32(value); }
 static I SetInt(int32_t value) { return vdupq_n_s32(value); }
 static void Store(float* to, F value) { vst1q_f32(to, value); }
+static void StoreInt(int32_t* to, I value) { vst1q_s32(to, value); }
+static I LoadInt(const int32_t* from) { return vld1q_s32(from); }
 static F Mul(F a, F b) { return vmulq_f32(a, b); }
 static F Fma(F a, F b, F c) { return vfmaq_f32(c, a, b); }
 static F NegFma(F a, F b, F c) { return vfmsq_f32(c, a, b); }

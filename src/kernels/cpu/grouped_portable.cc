@@ -14,7 +14,7 @@ struct Isa {
   struct I {
     int32_t lane[16];
   };
-  static constexpr size_t kVectors = 1, kRows = 4, kRowScaledRows = 4, kSteppedRows = 4, kPanels = 1;
+  static constexpr size_t kVectors = 1, kRows = 4, kRowScaledRows = 4, kPanels = 1;
   template <WeightKind>
   static constexpr bool kSignedCodes = false;
 
@@ -32,6 +32,12 @@ struct Isa {
     return Each<I>([&](size_t) { return value; });
   }
   static void Store(float* to, const F& value) { std::memcpy(to, value.lane, sizeof(value.lane)); }
+  static void StoreInt(int32_t* to, const I& value) { std::memcpy(to, value.lane, sizeof(value.lane)); }
+  static I LoadInt(const int32_t* from) {
+    I out;
+    std::memcpy(out.lane, from, sizeof(out.lane));
+    return out;
+  }
   static F Mul(const F& a, const F& b) {
     return Each<F>([&](size_t i) { return a.lane[i] * b.lane[i]; });
   }
@@ -102,6 +108,7 @@ struct Isa {
 
 }  // namespace
 }  // namespace dgemma
+#include "kernels/cpu/grouped_rows-inl.h"
 #include "kernels/cpu/grouped_tile-inl.h"
 
 namespace dgemma {

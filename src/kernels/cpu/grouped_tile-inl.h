@@ -2,11 +2,11 @@
 // grouped_*.cc inside its target attributes, after a struct Isa that says how vectors of 4-byte lanes are loaded, multiplied
 // and added:
 //   kVectors, kRows, kPanels        vectors of a panel of 16 lanes; rows and panels of the largest tile
-//   kRowScaledRows, kSteppedRows    its rows where one scale belongs to a row of weights: no float sums, so more of them; and
-//                                   where steps take registers as well
+//   kRowScaledRows                  its rows where one scale belongs to a row of weights (grouped_rows-inl.h)
 //   F, I                            vectors of float32 and int32
-//   Store, Set, SetInt, Zero, Mul, Fma, NegFma, ToFloat, LoadHalf
-//   DotGroup<kind, group, stepped, rows, panels>  adds the exact dot products of one group to int32 sums
+//   Store, Set, StoreInt, LoadInt, SetInt, Zero, Mul, Fma, NegFma, ToFloat, LoadHalf
+//   LoadCodes, LowHalf, HighHalf, LoadSteps, Step   codes of a stepped format as those of int8
+//   DotGroup<kind, group, rows, panels>  adds the exact dot products of one group to int32 sums
 // It includes nothing: a header first seen inside target attributes would take them on. grouped_isa.h has what it needs.
 
 namespace dgemma {
@@ -17,7 +17,7 @@ struct GroupedTileCall {
   const std::byte* b;
   int64_t panel_bytes;
   int64_t scale_bytes;  // of one panel
-  const int32_t* sum;   // of every group of the first row, or of its whole
+  const int32_t* sum;   // of every group of the first row
   int64_t groups;
   float* c;
   int64_t c_stride;
@@ -56,12 +56,12 @@ void GroupedTile(const GroupedTileCall& call) {
       DGEMMA_UNROLL
       for (size_t v = 0; v < kVectors; ++v) dot[r][v] = start;
     }
-    GroupOfPanels<kPanels> group{};
+    const std::byte* codes[kPanels];
     DGEMMA_UNROLL
     for (size_t p = 0; p < kPanels; ++p) {
-      group.codes[p] = first_codes + static_cast<int64_t>(p) * panel_bytes;
+      codes[p] = first_codes + static_cast<int64_t>(p) * panel_bytes;
     }
-    Isa::template DotGroup<kKind, kGroup, false, kRows, kPanels>(a, a_stride, group, dot);
+    Isa::template DotGroup<kKind, kGroup, kRows, kPanels>(a, a_stride, codes, dot);
     for (int64_t line = 0; line < ahead_step; line += 64) __builtin_prefetch(ahead + line);
     ahead += ahead_step;
     DGEMMA_UNROLL
@@ -95,68 +95,7 @@ void GroupedTile(const GroupedTileCall& call) {
   }
 }
 
-/// The same where one scale belongs to a row of weights: integers until the row ends.
-template <WeightKind kKind, size_t kRows, size_t kPanels>
-void RowScaledTile(const GroupedTileCall& call) {
-  constexpr size_t kVectors = kPanels * Isa::kVectors;
-  constexpr int64_t kLanes = kPanelLanes / static_cast<int64_t>(Isa::kVectors);
-  constexpr bool kStepped = kKind == WeightKind::kInt4;
-  constexpr int64_t kGroup = kStepped ? kInt4RowWeights.group : kInt8RowWeights.group;
-  constexpr uint32_t kOffset = Isa::template kSignedCodes<WeightKind::kInt8> ? 0 : 128;
-  constexpr int64_t kCodeBytes = kGroup * kPanelLanes / (kStepped ? 2 : 1);
-  const int64_t groups = call.groups, panel_bytes = call.panel_bytes, a_stride = call.a.stride,
-                ahead_step = call.ahead_step;
-  const int8_t* a = call.a.code;
-  const std::byte* codes = call.b + call.scale_bytes;
-  const std::byte* steps = call.b + kStepsBegin;
-  const std::byte* ahead = call.ahead;
-  typename Isa::I dot[kRows][kVectors];
-  DGEMMA_UNROLL
-  for (size_t r = 0; r < kRows; ++r) {
-    const auto sum = static_cast<uint32_t>(call.sum[static_cast<int64_t>(r) * call.a.sum_stride]);
-    DGEMMA_UNROLL
-    for (size_t v = 0; v < kVectors; ++v) dot[r][v] = Isa::SetInt(static_cast<int32_t>(0 - kOffset * sum));
-  }
-  for (int64_t g = 0; g < groups; ++g) {
-    GroupOfPanels<kPanels> group{};
-    DGEMMA_UNROLL
-    for (size_t p = 0; p < kPanels; ++p) {
-      group.codes[p] = codes + static_cast<int64_t>(p) * panel_bytes;
-      group.steps[p] = steps + static_cast<int64_t>(p) * panel_bytes;
-    }
-    Isa::template DotGroup<kKind, kGroup, kStepped, kRows, kPanels>(a, a_stride, group, dot);
-    for (int64_t line = 0; line < ahead_step; line += 64) __builtin_prefetch(ahead + line);
-    ahead += ahead_step;
-    a += kGroup;
-    codes += kCodeBytes;
-    steps += kStepBytes;
-  }
-  DGEMMA_UNROLL
-  for (size_t v = 0; v < kVectors; ++v) {
-    const typename Isa::F scale = Isa::LoadHalf(call.b + static_cast<int64_t>(v / Isa::kVectors) * panel_bytes +
-                                                static_cast<int64_t>(v % Isa::kVectors) * kLanes * 2);
-    DGEMMA_UNROLL
-    for (size_t r = 0; r < kRows; ++r) {
-      Isa::Store(call.c + static_cast<int64_t>(r) * call.c_stride + static_cast<int64_t>(v) * kLanes,
-                 Isa::Mul(Isa::Mul(Isa::ToFloat(dot[r][v]), scale), Isa::Set(call.a.scale[r])));
-    }
-  }
-}
-
 using GroupedTileFunction = void (*)(const GroupedTileCall&);
-
-template <WeightKind kKind, size_t kPanels, size_t... kRow>
-constexpr std::array<GroupedTileFunction, sizeof...(kRow)> RowScaledTileTable(std::index_sequence<kRow...>) {
-  return {&RowScaledTile<kKind, kRow + 1, kPanels>...};
-}
-
-template <WeightKind kKind, size_t kMostRows>
-GroupedTileFunction FindRowScaledTile(size_t rows, size_t panels) {
-  using EveryRow = std::make_index_sequence<kMostRows>;
-  static constexpr auto kOne = RowScaledTileTable<kKind, 1>(EveryRow());
-  static constexpr auto kMost = RowScaledTileTable<kKind, Isa::kPanels>(EveryRow());
-  return panels == 1 ? kOne[rows - 1] : kMost[rows - 1];
-}
 
 template <WeightKind kKind, int64_t kGroup, bool kMin, size_t kPanels, size_t... kRow>
 constexpr std::array<GroupedTileFunction, sizeof...(kRow)> GroupedTileTable(std::index_sequence<kRow...>) {
@@ -179,10 +118,6 @@ GroupedTileFunction FindTileOfKind(int32_t group, size_t rows, size_t panels) {
 }
 
 GroupedTileFunction FindGroupedTile(const WeightFormat& format, size_t rows, size_t panels) {
-  if (format.row_scale) {
-    return format.stepped() ? FindRowScaledTile<WeightKind::kInt4, Isa::kSteppedRows>(rows, panels)
-                            : FindRowScaledTile<WeightKind::kInt8, Isa::kRowScaledRows>(rows, panels);
-  }
   if (format.kind == WeightKind::kInt8) {
     return format.has_min ? FindTileOfKind<WeightKind::kInt8, true>(format.group, rows, panels)
                           : FindTileOfKind<WeightKind::kInt8, false>(format.group, rows, panels);
@@ -193,8 +128,7 @@ GroupedTileFunction FindGroupedTile(const WeightFormat& format, size_t rows, siz
 
 /// Runs a tile whose last panel has columns that C has not: through a buffer.
 void PartialGroupedTile(GroupedTileFunction tile, GroupedTileCall call, int64_t cols) {
-  alignas(64) float
-      buffer[std::max({Isa::kRows, Isa::kRowScaledRows, Isa::kSteppedRows}) * Isa::kPanels * size_t{kPanelLanes}];
+  alignas(64) float buffer[Isa::kRows * Isa::kPanels * static_cast<size_t>(kPanelLanes)];
   constexpr auto kStride = static_cast<int64_t>(Isa::kPanels) * kPanelLanes;
   float* c = call.c;
   const int64_t stride = call.c_stride;
@@ -207,17 +141,18 @@ void PartialGroupedTile(GroupedTileFunction tile, GroupedTileCall call, int64_t 
 }
 
 void MultiplyGrouped(const GroupedProduct& p) {
-  constexpr auto kTilePanels = static_cast<int64_t>(Isa::kPanels);
-  const auto tile_rows = static_cast<int64_t>(p.format.stepped()   ? Isa::kSteppedRows
-                                              : p.format.row_scale ? Isa::kRowScaledRows
-                                                                   : Isa::kRows);
+  constexpr auto kTileRows = static_cast<int64_t>(Isa::kRows), kTilePanels = static_cast<int64_t>(Isa::kPanels);
   if (p.a.rows <= 0) return;
+  if (p.format.row_scale) {
+    MultiplyRowScaled(p);
+    return;
+  }
   GroupedTileCall call{};
   call.panel_bytes = PanelBytes(p.format, p.in);
   call.scale_bytes = PanelScaleBytes(p.format, p.in);
   call.groups = GroupCount(p.format, p.in);
   call.c_stride = p.c_stride;
-  const int64_t tiles = (p.a.rows + tile_rows - 1) / tile_rows;
+  const int64_t tiles = (p.a.rows + kTileRows - 1) / kTileRows;
   for (int64_t col = 0; col < p.cols; col += kTilePanels * kPanelLanes) {
     const int64_t cols = std::min(kTilePanels * kPanelLanes, p.cols - col);
     const int64_t panels = cols <= kPanelLanes ? 1 : kTilePanels;
@@ -230,7 +165,7 @@ void MultiplyGrouped(const GroupedProduct& p) {
       const int64_t rows = p.a.rows / tiles + (tile < p.a.rows % tiles ? 1 : 0);
       const GroupedTileFunction run = FindGroupedTile(p.format, static_cast<size_t>(rows), static_cast<size_t>(panels));
       call.a = p.a.Rows(row, rows);
-      call.sum = p.format.row_scale ? call.a.RowSum() : call.a.GroupSums(p.format.group);
+      call.sum = call.a.GroupSums(p.format.group);
       call.c = p.c + row * p.c_stride + col;
       call.ahead = next == nullptr ? call.b : next + std::min(tile * call.groups * call.ahead_step, next_bytes);
       if (cols == panels * kPanelLanes)
@@ -254,9 +189,9 @@ double PeakGrouped(int64_t rounds, int32_t* sink) {
   for (auto& row : dot) {
     for (auto& vector : row) vector = Isa::SetInt(0);
   }
-  const GroupOfPanels<1> group{{codes}, {}};
+  const std::byte* panels[1] = {codes};
   for (int64_t i = 0; i < rounds; ++i) {
-    Isa::template DotGroup<WeightKind::kInt8, 16, false, kRows, 1>(a, 64, group, dot);
+    Isa::template DotGroup<WeightKind::kInt8, 16, kRows, 1>(a, 64, panels, dot);
   }
   for (const auto& row : dot) {
     for (const auto& vector : row) {
