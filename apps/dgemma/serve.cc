@@ -7,6 +7,7 @@
 #endif
 
 #include <CLI/CLI.hpp>
+#include <atomic>
 #include <cstdlib>
 #include <limits>
 #include <memory>
@@ -64,6 +65,7 @@ struct ServeArguments {
 /// checked before weights are read, so a smaller one costs nothing. Sets serve.parallel.
 Result<std::unique_ptr<Engine>> LoadForServing(Program& program, ServeArguments& serve) {
   const bool asked = serve.parallel > 0;
+  serve.source.options.skipping = true;  // as SchedulerOptions do
   for (serve.parallel = asked ? serve.parallel : kUsualParallel;; --serve.parallel) {
     serve.source.options.sessions = serve.parallel;
     auto engine = LoadForChat(program, serve.source);
@@ -108,8 +110,9 @@ void Announce(Program& program, const ServeArguments& serve, const Engine& engin
   program.Note(fmt::format("model {}: {:.1f} M parameters, {}, {}, context {}", facts.name,
                            static_cast<double>(facts.parameters) / 1e6, facts.dtype, facts.backend,
                            facts.context_tokens));
-  program.Note(fmt::format("memory {:.1f} MB: weights {:.1f}, {} x cache {:.1f}, pass {:.1f}", mb(plan.Total()),
-                           mb(plan.weights), serve.parallel, mb(plan.cache_per_session), mb(plan.pass)));
+  program.Note(fmt::format("memory {:.1f} MB: weights {:.1f}, {} x (cache {:.1f}, skipping {:.1f}), pass {:.1f}",
+                           mb(plan.Total()), mb(plan.weights), serve.parallel, mb(plan.cache_per_session),
+                           mb(plan.skip_per_session), mb(plan.pass)));
   program.out.Write(fmt::format("listening on {}\n", Address(serve, port)));
   if (serve.page) program.Note(fmt::format("page {}/", Address(serve, port)));
 }
@@ -129,9 +132,12 @@ void Notify(std::string_view message) {
   if (name != nullptr) (void)NotifyService(name, message);
 }
 
+/// What the network thread asks how the engine is; null until the model is loaded.
+using Serving = std::atomic<const CompletionService*>;
+
 /// From the loaded model to the last answer. What the server uses is older than it in here, so it goes first.
 Result<void> ServeModel(Program& program, const ServeArguments& serve, const Engine& engine, Scheduler& scheduler,
-                        std::unique_ptr<HttpServer> listening) {
+                        Serving& serving, std::unique_ptr<HttpServer> listening) {
   Metrics& metrics = *serve.http.metrics;
   CompletionService service(engine, scheduler, &metrics, OptionsOf(serve, engine));
   metrics.OnScrape([&service](Metrics& table) { service.SetMetrics(table); });
@@ -145,6 +151,7 @@ Result<void> ServeModel(Program& program, const ServeArguments& serve, const Eng
   const std::unique_ptr<HttpServer> server = std::move(listening);
 
   scheduler.Start();
+  serving = &service;
   server->Use(router);
   const Signals::Scope scope(program.signals, [&server, &scheduler] {
     server->Drain();
@@ -168,7 +175,11 @@ Result<void> Serve(Program& program, ServeArguments& serve) {
   Metrics metrics;
   serve.http.metrics = &metrics;
   serve.http.log = [&program](std::string_view line) { program.Note(line); };
-  serve.http.tick = [] { Notify("WATCHDOG=1"); };
+  Serving serving = nullptr;
+  serve.http.tick = [&serving, request_ms = serve.http.limits.request_ms] {
+    const CompletionService* service = serving;
+    if (service == nullptr || IsWorthKeeping(service->State(), request_ms)) Notify("WATCHDOG=1");
+  };
   std::vector<Route> routes = LoadingRoutes(serve.http.limits.text_body_bytes);
   if (serve.page) routes.push_back(PageRoute());
   const Router loading(std::move(routes), serve.router);
@@ -181,7 +192,7 @@ Result<void> Serve(Program& program, ServeArguments& serve) {
   SchedulerOptions scheduling;
   scheduling.queued_requests = static_cast<int64_t>(serve.http.limits.queue_requests);
   DG_TRY(const std::unique_ptr<Scheduler> scheduler, Scheduler::Create(*engine, scheduling));
-  return ServeModel(program, serve, *engine, *scheduler, std::move(server));
+  return ServeModel(program, serve, *engine, *scheduler, serving, std::move(server));
 }
 
 void AddServerFlags(CLI::App& verb, ServeArguments& serve) {

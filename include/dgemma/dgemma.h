@@ -54,6 +54,7 @@ struct EngineOptions {
   int64_t context_tokens = 0;        ///< longest sequence of a session; 0: the model's limit, at most 8192
   int64_t prefill_chunk_tokens = 0;  ///< prompt rows in one pass; 0: 256
   int64_t sessions = 1;              ///< answers written at the same time, 1..256; memory is planned for as many
+  bool skipping = false;             ///< memory is planned for SkipOptions in all of them
   /// A prompt that continues a session's text but leaves away the end of it, as the thoughts of an answer, is cheap if the end is no longer
   /// than prefill_chunk_tokens and so many tokens (0..1,048,576); each costs memory in every sliding layer, up to that of context_tokens.
   int64_t rewind_tokens = 0;
@@ -77,9 +78,13 @@ struct MemoryPlan {
   int64_t pass = 0;  ///< activations and scratch of the largest pass
   int64_t tokenizer = 0;
   int64_t program = 0;           ///< code, libraries, small tables
-  int64_t skip_per_session = 0;  ///< added by a session's first request with SkipOptions; not in Total()
-  int64_t sessions = 1;          ///< EngineOptions::sessions; `pass` carries a canvas of each
-  int64_t Total() const { return weights + adapters + sessions * cache_per_session + pass + tokenizer + program; }
+  int64_t skip_per_session = 0;  ///< added by a session's first request with SkipOptions
+  int64_t skip_sessions = 0;  ///< in how many sessions Total() counts it: all with EngineOptions::skipping, else none
+  int64_t sessions = 1;       ///< EngineOptions::sessions; `pass` carries a canvas of each
+  int64_t Total() const {
+    return weights + adapters + sessions * cache_per_session + skip_sessions * skip_per_session + pass + tokenizer +
+           program;
+  }
 };
 
 /// An adapter of a loaded model.

@@ -2,7 +2,9 @@
 #include "diffusion/canvas.h"
 
 #include <algorithm>
+#include <cmath>
 
+#include "base/finite.h"
 #include "base/try.h"
 
 namespace dgemma {
@@ -26,8 +28,13 @@ Canvas::Canvas(int32_t number, int64_t rows, const DenoiseRules& rules, const No
 Result<void> Canvas::ReadRows(const Predictions& predictions) {
   const std::span<const int32_t> rows = settled_.computed();
   for (size_t i = 0; i < rows.size(); ++i) {
-    if (predictions.rows[i].finite) continue;
-    return Fail(StatusCode::kNonFinite, "logits: NaN or infinity at canvas position " + std::to_string(rows[i]));
+    const HeadRow& row = predictions.rows[i];
+    const Matrix soft = predictions.soft.Rows(static_cast<int64_t>(i), 1);
+    const bool soft_finite = AllFinite({soft.data, static_cast<size_t>(soft.cols)});
+    if (row.finite && std::isfinite(row.entropy) && soft_finite) continue;
+    const char* what = !row.finite ? "logits" : soft_finite ? "entropy" : "soft embeddings";
+    return Fail(StatusCode::kNonFinite,
+                std::string(what) + ": NaN or infinity at canvas position " + std::to_string(rows[i]));
   }
   for (size_t i = 0; i < rows.size(); ++i) {
     argmax_[static_cast<size_t>(rows[i])] = predictions.rows[i].argmax;

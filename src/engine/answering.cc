@@ -176,8 +176,11 @@ void Answering::ShareTokens() {
 
 Result<Answer> Answering::End(FinishReason interrupted) {
   return Guarded([&]() -> Result<Answer> {
-    timeline_.SetTokens(result_.sequence);
     const Result<void>& outcome = story_->outcome();
+    if (!outcome && outcome.error().code == StatusCode::kNonFinite) {  // nothing of it may meet the next one
+      timeline_.Clear(parts_.model->kernels);
+    }
+    timeline_.SetTokens(result_.sequence);
     if (!outcome && outcome.error().code != StatusCode::kCancelled) return std::unexpected(outcome.error());
     reporter_->Finish();
     Answer answer = std::move(reporter_->answer);

@@ -85,6 +85,7 @@ MemoryPlan PlanMemory(std::span<const PlannedWeight> weights, const Config& conf
   plan.tokenizer = kTokenizerEntryBytes * vocabulary;
   plan.program = kProgramBytes;
   plan.skip_per_session = CanvasStore::PlannedBytes(config);
+  plan.skip_sessions = filled.skipping ? filled.sessions : 0;
   return plan;
 }
 

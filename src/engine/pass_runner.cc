@@ -44,9 +44,25 @@ Result<void> PassRunner::Run(std::span<PassJob* const> jobs, std::stop_token sto
     pass.segments.insert(pass.segments.end(), job->segments.begin(), job->segments.end());
   return Guarded([&]() -> Result<void> {  // backends grow their scratch inside a pass
     DG_TRY(const Matrix hidden, Forward(model_, activations_, pass));
+    CheckNumbers(ordered, hidden);
     RunHead(ordered, hidden);
     return {};
   });
+}
+
+/// Softcap and softmax can make numbers of infinity again, so what goes into the head is looked at; keys and values of prompts
+/// and commits meet no head in this pass.
+void PassRunner::CheckNumbers(std::span<PassJob* const> jobs, Matrix hidden) const {
+  int64_t row = 0;
+  for (PassJob* job : jobs) {
+    for (const Segment& segment : job->segments) {
+      const int64_t rows = segment.hidden_rows();
+      job->finite = job->finite && IsFinite(hidden.Rows(row, rows), model_.kernels);
+      row += rows;
+      if (!segment.causal()) continue;
+      job->finite = job->finite && segment.cache->IsFinite(segment.pos, segment.pos + segment.rows(), model_.kernels);
+    }
+  }
 }
 
 void PassRunner::RunHead(std::span<PassJob* const> jobs, Matrix hidden) {

@@ -18,6 +18,9 @@ struct PassJob {
   float temperature = 1.0f;       ///< of the canvas
   Predictions predictions;        ///< result: for the canvas; valid until the next Run
   std::span<const float> logits;  ///< result: [V] for a causal segment with HiddenRows::kLast; valid until the next Run
+  /// Result: false where what the pass leaves behind for this sequence, keys and values in its cache or final hidden
+  /// states, has NaN or infinity. The cache has the positions nevertheless and must not be read.
+  bool finite = true;
 
   int64_t rows() const;
   bool has_canvas() const { return !segments.empty() && !segments.back().causal(); }
@@ -48,6 +51,7 @@ class PassRunner final : public PassExecutor {
 
  private:
   explicit PassRunner(const Model& model) : model_(model) {}
+  void CheckNumbers(std::span<PassJob* const> jobs, Matrix hidden) const;
   void RunHead(std::span<PassJob* const> jobs, Matrix hidden);
 
   const Model& model_;

@@ -37,8 +37,8 @@ class RequestListener : public Listener {
   virtual void OnStart(int64_t /*prompt_tokens*/, int64_t /*cached_tokens*/) {}
   /// The last call, exactly once for every request that Submit accepted. An Answer, also when it was cut short:
   ///   finish kCancelled: Cancel, Request::stop or Stop;  kTimeout: RequestSpec::timeout; both keep the text so far.
-  /// Or an error: kResourceExhausted: waited longer than queue_timeout, or memory ran out; kNonFinite: NaN in this
-  /// answer's logits; kInternal and others: the pass failed.
+  /// Or an error: kResourceExhausted: waited longer than queue_timeout, or memory ran out; kNonFinite: NaN or
+  /// infinity in this answer's rows of a pass; its slot is zeroed; kInternal and others: the pass failed.
   virtual void OnEnd(Result<Answer> /*answer*/) {}
 };
 

@@ -48,7 +48,10 @@ Result<void> RunPass(PassExecutor& executor, std::span<Story* const> members, st
       return Fail(StatusCode::kInternal, std::string("pass: ") + error.what());
     }
   });
-  for (Story* story : members) story->Continue(result);
+  for (Story* story : members) {
+    const bool finite = !result || story->job()->finite;
+    story->Continue(finite ? result : Fail(StatusCode::kNonFinite, "pass: NaN or infinity"));
+  }
   return result;
 }
 

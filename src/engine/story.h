@@ -75,8 +75,8 @@ class Story {
 /// misses more than n - 1 passes in a row. Stories that have ended are passed over.
 std::vector<Story*> ChoosePass(const PassExecutor& executor, std::span<Story* const> stories);
 
-/// Runs a pass for its members and lets each go on with how it went; that of the pass is returned. Exceptions become
-/// kInternal, and kResourceExhausted where memory ran out.
+/// Runs a pass for its members and lets each go on with how it went, those whose numbers are none with kNonFinite; that of
+/// the pass is returned. Exceptions become kInternal, and kResourceExhausted where memory ran out.
 Result<void> RunPass(PassExecutor& executor, std::span<Story* const> members, std::stop_token stop);
 
 /// Starts stories and runs them to their ends. Each story's failure stays its own, except that a failed pass fails

@@ -2,7 +2,9 @@
 #include "model/kv_cache.h"
 
 #include <algorithm>
+#include <array>
 
+#include "base/finite.h"
 #include "base/try.h"
 
 namespace dgemma {
@@ -124,6 +126,21 @@ void KvCache::Clear(Kernels& kernels) {
   Reset();
 }
 
+bool KvCache::IsFinite(int64_t begin, int64_t end, Kernels& kernels) const {
+  for (const KvStore& store : stores_) {
+    for (int64_t pos = begin, next = 0; pos < end; pos = next) {  // panel by panel
+      const int64_t slot = pos % store.slots, slots = std::min(end - pos, kKeyPanel - slot % kKeyPanel);
+      next = pos + slots;
+      for (int64_t head = 0; head < store.kv_heads; ++head) {
+        const Matrix keys{store.k + store.KeyIndex(head, slot, 0), store.head_size, slots, kKeyPanel};
+        const Matrix values{store.v + store.ValueIndex(head, slot, 0), slots, store.head_size, store.head_size};
+        if (!dgemma::IsFinite(keys, kernels) || !dgemma::IsFinite(values, kernels)) return false;
+      }
+    }
+  }
+  return true;
+}
+
 void CanvasStore::Clear(Kernels& kernels) const { FillWithZeros(memory_, kernels); }
 
 void FillWithZeros(const Buffer& buffer, Kernels& kernels) {
@@ -134,6 +151,24 @@ void FillWithZeros(const Buffer& buffer, Kernels& kernels) {
     const int64_t part = std::min(kPart, floats - begin);
     kernels.Upload(std::span(zeros).first(static_cast<size_t>(part)), {buffer.Floats() + begin, 1, part, part});
   }
+}
+
+bool IsFinite(Matrix matrix, Kernels& kernels) {
+  if (matrix.rows == 0 || matrix.cols == 0) return true;
+  if (matrix.stride == matrix.cols) matrix = {matrix.data, 1, matrix.rows * matrix.cols, matrix.rows * matrix.cols};
+  std::array<float, 4096> part;
+  const int64_t part_cols = std::clamp<int64_t>(matrix.cols, 1, std::ssize(part));
+  const int64_t part_rows = std::ssize(part) / part_cols;
+  for (int64_t row = 0; row < matrix.rows; row += part_rows) {
+    for (int64_t col = 0; col < matrix.cols; col += part_cols) {
+      const Matrix piece{matrix.Row(row) + col, std::min(part_rows, matrix.rows - row),
+                         std::min(part_cols, matrix.cols - col), matrix.stride};
+      const auto read = std::span(part).first(static_cast<size_t>(piece.rows * piece.cols));
+      kernels.Download(piece, read);
+      if (!AllFinite(read)) return false;
+    }
+  }
+  return true;
 }
 
 }  // namespace dgemma

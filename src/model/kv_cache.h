@@ -40,6 +40,8 @@ class KvCache {
   void CopyPrefix(const KvCache& from, int64_t end, Kernels& kernels);
   /// Overwrites all keys and values with zeros and starts an empty sequence at 0.
   void Clear(Kernels& kernels);
+  /// No key or value of the positions [begin, end) is NaN or infinite. Every ring must still hold them.
+  bool IsFinite(int64_t begin, int64_t end, Kernels& kernels) const;
 
  private:
   std::vector<KvStore> stores_;
@@ -72,6 +74,9 @@ class CanvasStore {
 
 /// Overwrites a buffer of float32 with zeros.
 void FillWithZeros(const Buffer& buffer, Kernels& kernels);
+
+/// No value of a matrix in the backend's memory is NaN or infinite. Allocates nothing.
+bool IsFinite(Matrix matrix, Kernels& kernels);
 
 /// Slots rounded up to whole key blocks.
 int64_t RoundUpToKeyBlock(int64_t slots);

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
 #include <random>
 
 #include "model/config_text.h"
@@ -167,6 +168,36 @@ TEST(KvCache, AFailedAllocationIsAnError) {
   const auto cache = KvCache::Create(ConfigWith(8, std::vector<LayerConfig>(100, {false, 64, 4})), 1000, 16, kernels);
   ASSERT_FALSE(cache);
   EXPECT_EQ(cache.error().code, StatusCode::kResourceExhausted);
+}
+
+class ReadableKernels final : public IdleKernels {
+ public:
+  void Download(Matrix source, std::span<float> target) override { CopyRows(source, target.data()); }
+};
+
+TEST(KvCache, FindsWhatIsNoNumberWhereItLooks) {
+  ReadableKernels kernels;
+  const Config config = ConfigWith(8, {{true, 2, 4}, {false, 1, 6}});
+  const KvCache cache = *KvCache::Create(config, 200, 20, kernels);
+  constexpr int64_t kBegin = 59, kEnd = 83;  // from one panel to the third, around the end of the ring of 64 slots
+  EXPECT_TRUE(cache.IsFinite(kBegin, kEnd, kernels));
+  EXPECT_TRUE(IsFinite({nullptr, 0, 8, 8}, kernels)) << "a pass whose rows nobody asks for has none";
+  for (size_t layer = 0; layer < config.layers.size(); ++layer) {
+    const KvStore store = cache.Layer(layer);
+    for (int64_t i = 0; i < store.kv_heads * store.head_size * store.slots; ++i) {
+      const int64_t head = i / (store.head_size * store.slots), dim = i / store.slots % store.head_size,
+                    slot = i % store.slots;
+      bool looked_at = false;
+      for (int64_t pos = kBegin; pos < kEnd; ++pos) looked_at |= pos % store.slots == slot;
+      for (float* value : {&store.k[store.KeyIndex(head, slot, dim)], &store.v[store.ValueIndex(head, slot, dim)]}) {
+        *value = i % 2 == 0 ? std::numeric_limits<float>::quiet_NaN() : -std::numeric_limits<float>::infinity();
+        EXPECT_EQ(cache.IsFinite(kBegin, kEnd, kernels), !looked_at)
+            << layer << " " << head << " " << slot << " " << dim;
+        *value = std::numeric_limits<float>::max();
+      }
+    }
+  }
+  EXPECT_TRUE(cache.IsFinite(kBegin, kEnd, kernels));
 }
 
 TEST(KvStore, IndicesAreOneToOneAndRowsOfOneSlotAreKeptTogether) {

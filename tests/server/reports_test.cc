@@ -41,6 +41,14 @@ TEST(Health, TellsTheTruthAtTheLimitAndBeside) {
   EXPECT_EQ(Judge({.loaded = true, .failed = true}, true), HealthStatus::kFailed);
 }
 
+TEST(Health, OnlyWhatWillNotRecoverIsGivenUp) {
+  EXPECT_TRUE(IsWorthKeeping({}, 600'000)) << "loading";
+  EXPECT_TRUE(IsWorthKeeping({.loaded = true, .stalled_seconds = 600}, 600'000));
+  EXPECT_FALSE(IsWorthKeeping({.loaded = true, .stalled_seconds = 600.001}, 600'000));
+  EXPECT_TRUE(IsWorthKeeping({.loaded = true, .pass_age_seconds = 1e6}, 600'000)) << "idle";
+  EXPECT_FALSE(IsWorthKeeping({.loaded = true, .failed = true}, 600'000));
+}
+
 TEST(MetricsText, IsWhatPrometheusReads) {
   Metrics metrics;
   metrics.Add(Metric::kResponses2xx);

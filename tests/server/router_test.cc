@@ -242,6 +242,7 @@ TEST(Cors, ListedOriginsMayAsk) {
       router.Admit(Head(HttpMethod::kPost, "/v1/chat/completions", {{"origin", "https://chat.example"}}), "r");
   EXPECT_EQ(StatusOf(asked), 401);
   EXPECT_EQ(Answered(asked, "Access-Control-Allow-Origin"), "https://chat.example");
+  EXPECT_EQ(Answered(asked, "Access-Control-Expose-Headers"), "X-Request-Id, X-Diffusion-Id, Retry-After");
   EXPECT_EQ(StatusOf(router.Admit(Head(HttpMethod::kGet, "/health", {{"origin", "https://other.example"}}), "r")), 403);
 }
 

@@ -73,5 +73,17 @@ TEST(AllocationFailure, AnyOneOfTheServiceIsSurvived) {
             stats.answered + stats.cancelled + stats.timed_out + stats.expired_in_queue + stats.failed);
 }
 
+TEST(ServiceMemory, ALongTextsTokensCostTheirTextOnly) {
+  const Uncounted own_thread;
+  const ScriptedServer server;
+  RawClient client(server.port());
+  const std::string body = R"({"with_pieces":true,"content":")" + std::string(200'000, 'a') + R"("})";
+  const size_t before = LiveBytes();
+  ResetPeak();
+  const RawResponse response = client.Ask(Post("/tokenize", body), "POST");
+  ASSERT_EQ(response.status, 200);
+  EXPECT_LT(PeakBytes() - before, 10 * body.size() + 5 * response.body.size());
+}
+
 }  // namespace
 }  // namespace dgemma

@@ -157,7 +157,13 @@ TEST(Listening, RefusesWhatItMustNot) {
   EXPECT_STREQ(code("localhost", 0), "started");
   EXPECT_STREQ(code("0.0.0.0", 0), "invalid_argument");
   EXPECT_STREQ(code("::", 0), "invalid_argument");
-  EXPECT_STREQ(code("example.org", 0), "invalid_argument");
+  for (const char* no_address : {"example.org", "[::1]", ""}) {
+    HttpServerOptions options;
+    options.host = no_address;
+    const auto started = HttpServer::Start(open, options);
+    ASSERT_FALSE(started) << no_address;
+    EXPECT_EQ(started.error().message, "host: not an IP address or \"localhost\"");
+  }
   EXPECT_STREQ(code("127.0.0.1", 65'536), "invalid_argument");
   EXPECT_STREQ(code("127.0.0.1", -1), "invalid_argument");
   const TestServer taken;

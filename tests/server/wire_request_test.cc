@@ -114,6 +114,9 @@ TEST(OpenAiChatRequest, ErrorsNameTheField) {
   EXPECT_EQ(bad(R"("n":9)"), "n: is out of range (1 to 8)");
   EXPECT_EQ(bad(R"("n":1.5)"), "n: must be a whole number");
   EXPECT_EQ(bad(R"("max_tokens":0)"), "max_tokens: is out of range (1 to 2147483647)");
+  EXPECT_FALSE(
+      Good(ParseOpenAiChat, R"({"messages":[{"role":"user","content":"x"}],"max_tokens":-1})").sampling.max_tokens);
+  EXPECT_EQ(bad(R"("max_tokens":-2)"), "max_tokens: is out of range (1 to 2147483647)");
   EXPECT_EQ(bad(R"("seed":1.5)"), "seed: must be a whole number");
   EXPECT_EQ(bad(R"("stream":1)"), "stream: must be true or false");
   EXPECT_EQ(bad(R"("stop":[1])"), "stop[0]: must be a string");
@@ -336,6 +339,9 @@ TEST(OllamaRequest, ChatAndGenerate) {
   EXPECT_FALSE(generate.sampling.max_tokens);
   EXPECT_EQ(Good(ParseOllamaGenerate, R"({"prompt":"p","raw":true})").prompts.size(), 1U);
   EXPECT_TRUE(Bad(ParseOllamaGenerate, R"({"prompt":"p","format":"json"})").starts_with("format: is not supported"));
+  const auto named = [](size_t size) { return R"({"prompt":"p","model":")" + std::string(size, 'm') + R"("})"; };
+  EXPECT_EQ(Good(ParseOllamaGenerate, named(256)).model.size(), 256U);
+  EXPECT_EQ(Bad(ParseOllamaGenerate, named(257)), "model: is longer than 256 bytes");
   EXPECT_EQ(Bad(ParseOllamaChat, R"({"messages":[{"role":"user"}],"options":{"seed":"x"}})"),
             "options.seed: must be a whole number");
 }

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <cstdio>
 #include <functional>
+#include <tuple>
 
 #include "raw_client.h"
 #include "wire_schema.h"
@@ -268,6 +270,22 @@ TEST_F(Service, ARequestCanBeWatchedWhileItRunsAndAfterwards) {
   EXPECT_EQ(RawClient(server_->port()).Ask(Get("/v1/diffusion/msg_unknown/frames")).status, 404);
 }
 
+TEST_F(Service, WhoComesLateSeesTheFramesThatOneAtTheTimeSaw) {
+  server_->passes->milliseconds = 20;
+  const RawResponse live = Ask("/v1/chat/completions", Body(std::string(100, 'x'), R"(,"stream":true)"));
+  const auto frames = [](const RawResponse& response) {
+    size_t count = 0;
+    for (const SseEventRead& event : ReadSse(response.body)) count += event.data.contains("diffusion_frame");
+    return count;
+  };
+  const std::string path = "/v1/diffusion/" + live.fields.at("x-diffusion-id") + "/frames?fields=text&max_fps=";
+  RawClient client(server_->port());
+  const size_t all = frames(client.Ask(Get(path + "0")));
+  EXPECT_GE(all, 10U);
+  EXPECT_EQ(frames(client.Ask(Get(path + "100"))), all) << "steps of 20 ms and more are at most 50 a second";
+  EXPECT_LT(frames(client.Ask(Get(path + "0.001"))), all);
+}
+
 TEST_F(Service, OnlyTheSameKeyMayWatch) {
   ScriptedServerOptions options;
   options.keys = {{"ann", "key-of-ann"}, {"bob", "key-of-bob"}};
@@ -309,6 +327,24 @@ TEST_F(Service, OtherFamiliesAnswerToo) {
   const json::value raw = Parsed(Ask("/completion", json::serialize(json::object{{"prompt", prompt}})).body);
   EXPECT_EQ(raw.at("content"), "hello") << "the template's text is the same prompt";
   EXPECT_EQ(Ask("/v1/embeddings", R"({"input":"x"})").status, 501);
+}
+
+TEST_F(Service, PathsOfLlamaServerNeedNoV1) {
+  ExpectShape(Parsed(Ask("/chat/completions", Body("hello")).body), kChat);
+  ExpectShape(Parsed(Ask("/responses", R"({"input":"hello"})").body), kResponse);
+  EXPECT_EQ(Parsed(Ask("/completions", R"({"prompt":"x","n_predict":1})").body).at("stop"), true);
+  EXPECT_EQ(Ask("/embeddings", R"({"input":"x"})").status, 501);
+  RawClient client(server_->port());
+  EXPECT_EQ(client.Ask(Get("/models")).body, client.Ask(Get("/v1/models")).body);
+}
+
+TEST_F(Service, SaysAVersionThatClientsOfOllamaTake) {
+  const json::value said = Parsed(RawClient(server_->port()).Ask(Get("/api/version")).body);
+  int major = 0, minor = 0, patch = 0;
+  const std::string text(said.at("version").get_string());
+  ASSERT_EQ(std::sscanf(text.c_str(), "%d.%d.%d", &major, &minor, &patch), 3) << text;
+  EXPECT_GE(std::tuple(major, minor, patch), std::tuple(0, 6, 4)) << "the least of VS Code's Copilot";
+  EXPECT_EQ(said.at("dgemma_version"), json::string(Version()));
 }
 
 TEST_F(Service, HealthTellsOfAFrozenEngineAtOnceAndOfItsReturn) {
