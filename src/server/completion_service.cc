@@ -20,7 +20,8 @@
 namespace dgemma {
 namespace {
 
-constexpr size_t kMostWork = 256;  // requests that wait to be parsed
+constexpr int64_t kMostWork = 256;  // requests that wait to be parsed
+constexpr int64_t kMostWorkOfAKey = 128;
 
 /// 96 random bits: knowing the id of a completion is what lets one watch it.
 std::string RandomId() {
@@ -62,8 +63,7 @@ void CompletionService::Loop() {
       std::unique_lock lock(mutex_);
       wake_.wait(lock, [this] { return stopping_ || !work_.empty(); });
       if (stopping_) return;
-      work = std::move(work_.front());
-      work_.pop_front();
+      work = *work_.Pop([](const auto&) { return true; });
     }
     try {
       work();
@@ -75,7 +75,7 @@ void CompletionService::Loop() {
 
 HttpHandler CompletionService::Queued(ApiFamily family, std::function<void(const HttpRequest&, const Reply&)> work) {
   return [this, family, work = std::move(work)](HttpRequest request, Reply reply) {
-    const std::string id = request.id;
+    const std::string id = request.id, owner = request.caller.key_name;
     auto job = [work, request = std::make_shared<HttpRequest>(std::move(request)), reply, family] {
       try {
         work(*request, reply);
@@ -88,8 +88,8 @@ HttpHandler CompletionService::Queued(ApiFamily family, std::function<void(const
     };
     {
       const std::scoped_lock lock(mutex_);
-      if (work_.size() < kMostWork) {
-        work_.push_back(std::move(job));
+      if (work_.size() < kMostWork && work_.size(owner) < kMostWorkOfAKey) {
+        work_.Push(owner, std::move(job));
         wake_.notify_one();
         return;
       }
@@ -210,13 +210,15 @@ Route CompletionService::Told(HttpMethod method, std::string pattern, ApiFamily 
 }
 
 void CompletionService::AddOpenAi(std::vector<Route>& routes) {
-  routes.push_back(Completion("/v1/chat/completions", OpenAiChat()));
   routes.push_back(Completion("/v1/completions", OpenAiCompletions()));
-  routes.push_back(Completion("/v1/responses", OpenAiResponses()));
-  const auto models = [this](const HttpRequest&) -> Result<std::string> {
-    return ModelList(engine_.facts(), started_);
-  };
-  routes.push_back(Told(HttpMethod::kGet, "/v1/models", ApiFamily::kOpenAi, models));
+  // llama-server has these without /v1 too, where clients look whose address was given without it.
+  for (const char* prefix : {"/v1", ""}) {
+    routes.push_back(Completion(fmt::format("{}/chat/completions", prefix), OpenAiChat()));
+    routes.push_back(Completion(fmt::format("{}/responses", prefix), OpenAiResponses()));
+    routes.push_back(
+        Told(HttpMethod::kGet, fmt::format("{}/models", prefix), ApiFamily::kOpenAi,
+             [this](const HttpRequest&) -> Result<std::string> { return ModelList(engine_.facts(), started_); }));
+  }
   routes.push_back(Told(HttpMethod::kGet, "/v1/models/{id...}", ApiFamily::kOpenAi,
                         [this](const HttpRequest& request) -> Result<std::string> {
                           if (request.parameters.front() != engine_.facts().name)
@@ -270,14 +272,13 @@ void CompletionService::AddOllama(std::vector<Route>& routes) {
   routes.push_back(Told(HttpMethod::kPost, "/api/show", kFamily, [this](const HttpRequest&) -> Result<std::string> {
     return OllamaShow(engine_.facts(), options_.served.defaults, started_ * 1'000'000);
   }));
-  routes.push_back(Told(HttpMethod::kGet, "/api/version", kFamily, [](const HttpRequest&) -> Result<std::string> {
-    return JsonLine(boost::json::object{{"version", Version()}});
-  }));
+  routes.push_back(Told(HttpMethod::kGet, "/api/version", kFamily,
+                        [](const HttpRequest&) -> Result<std::string> { return OllamaVersion(); }));
 }
 
 void CompletionService::AddLlamaServer(std::vector<Route>& routes) {
   constexpr ApiFamily kFamily = ApiFamily::kOpenAi;
-  routes.push_back(Completion("/completion", LlamaCompletion()));
+  for (const char* path : {"/completion", "/completions"}) routes.push_back(Completion(path, LlamaCompletion()));
   const auto with_body = [this](auto tell) {
     return [this, tell](const HttpRequest& request) -> Result<std::string> {
       DG_TRY(const boost::json::object body, ParseBody(request.body, options_.limits));
@@ -317,7 +318,7 @@ void CompletionService::AddRefusals(std::vector<Route>& routes) {
     };
     routes.push_back(std::move(route));
   };
-  refuse("/v1/embeddings", ApiFamily::kOpenAi);
+  for (const char* path : {"/v1/embeddings", "/embeddings"}) refuse(path, ApiFamily::kOpenAi);
   refuse("/api/embed", ApiFamily::kOllama);
   refuse("/api/embeddings", ApiFamily::kOllama);
 }

@@ -4,7 +4,6 @@
 
 #include <condition_variable>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -13,6 +12,7 @@
 #include <vector>
 
 #include "dgemma/dgemma.h"
+#include "engine/fair_queue.h"
 #include "engine/scheduler.h"
 #include "server/completion_wire.h"
 #include "server/frames_watch.h"
@@ -76,7 +76,7 @@ class CompletionService {
 
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::deque<std::function<void()>> work_;
+  FairQueue<std::function<void()>> work_;  // owners are keys: none waits for all that another has sent
   bool stopping_ = false;
   std::thread thread_;
 };

@@ -35,7 +35,7 @@ void FramesWatch::Add(const std::string& id, int32_t answer, const StoredDraft& 
   const auto found = logs_.find(id);
   if (found == logs_.end()) return;
   Log& log = found->second;
-  log.drafts.push_back({answer, draft});
+  log.drafts.push_back({answer, draft, FrameMaker::Clock::now()});
   log.bytes += BytesOf(draft);
   while (log.bytes > kLogBytes && log.drafts.size() > 1) {
     log.bytes -= BytesOf(log.drafts.front().draft);
@@ -93,7 +93,7 @@ bool FramesWatch::Show(const std::string& id, const Kept& kept, Watcher& watcher
     maker.Skip(kept.draft);
     return true;
   }
-  const auto frame = maker.Take(kept.draft, FrameMaker::Clock::now());
+  const auto frame = maker.Take(kept.draft, kept.made);  // who comes late sees what the rate would have shown
   if (!frame) return true;
   boost::json::object event{{"id", id}, {"object", "diffusion.frame"}, {"index", kept.answer}};
   AddFrame(*frame, event);

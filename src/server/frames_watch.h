@@ -40,6 +40,7 @@ class FramesWatch {
   struct Kept {
     int32_t answer = 0;
     StoredDraft draft;
+    FrameMaker::Clock::time_point made;
   };
   struct Log {
     std::string caller;

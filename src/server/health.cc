@@ -66,6 +66,10 @@ HealthStatus Judge(const EngineState& state, bool draining) {
   return state.stalled_seconds > patience ? HealthStatus::kNoProgress : HealthStatus::kOk;
 }
 
+bool IsWorthKeeping(const EngineState& state, int64_t request_ms) {
+  return !state.failed && state.stalled_seconds * 1000 <= static_cast<double>(request_ms);
+}
+
 std::vector<Route> HealthRoutes(HealthSource source) {
   const auto shared = std::make_shared<const HealthSource>(std::move(source));
   const HttpHandler health = [shared](const HttpRequest& /*request*/, const Reply& reply) {

@@ -31,6 +31,10 @@ std::string_view Name(HealthStatus status);
 /// The rule: work pending and no pass for 3 times the longest pass seen, at least 10 s, is no progress.
 HealthStatus Judge(const EngineState& state, bool draining);
 
+/// False when a service manager had better start the server anew: it has failed, or work was there and no pass finished for
+/// longer than an answer may take. Far more patient than Judge, for a restart would not make slow first passes faster.
+bool IsWorthKeeping(const EngineState& state, int64_t request_ms);
+
 struct HealthSource {
   std::function<EngineState()> engine;
   std::function<bool()> draining;

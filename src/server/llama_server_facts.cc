@@ -1,6 +1,11 @@
 // llama-server: tokens, the prompt of a chat, and what is said about the server.
+#include <fmt/format.h>
+
 #include <boost/json/array.hpp>
+#include <boost/json/serialize.hpp>
 #include <boost/json/value_from.hpp>
+#include <map>
+#include <span>
 
 #include "base/try.h"
 #include "server/llama_server.h"
@@ -13,12 +18,27 @@ namespace {
 
 namespace json = boost::json;
 
-/// Text of one token: a string, or its bytes when these are no whole characters.
-json::value PieceOf(const std::string& bytes) {
-  if (IsValidUtf8(bytes)) return json::value(bytes);
+/// Text of one token as JSON: a string, or its bytes when these are no whole characters.
+std::string PieceJson(const std::string& bytes) {
+  if (IsValidUtf8(bytes)) return json::serialize(json::string(bytes));
   json::array list;
   for (const char byte : bytes) list.push_back(static_cast<unsigned char>(byte));
-  return list;
+  return json::serialize(list);
+}
+
+/// {"tokens": [...]}, written as it goes: as JSON values millions of tokens would take a hundred times their text.
+std::string TokensJson(std::span<const int32_t> ids, const Engine& engine, bool with_pieces) {
+  std::map<int32_t, std::string> entries;
+  std::string out = R"({"tokens":[)";
+  for (const int32_t id : ids) {
+    std::string& entry = entries[id];
+    if (entry.empty())
+      entry = with_pieces ? fmt::format(R"({{"id":{},"piece":{}}})", id, PieceJson(engine.TokenText(id)))
+                          : std::to_string(id);
+    if (out.back() != '[') out += ',';
+    out += entry;
+  }
+  return out + "]}";
 }
 
 json::object Knobs(const GenerateOptions& options) {
@@ -39,10 +59,7 @@ Result<std::string> LlamaTokenize(const json::object& object, const Engine& engi
     const std::vector<int32_t> begin = engine.TokenizeMarkup("<bos>");
     ids.insert(ids.begin(), begin.begin(), begin.end());
   }
-  if (!with_pieces.value_or(false)) return JsonLine(json::object{{"tokens", json::value_from(ids)}});
-  json::array tokens;
-  for (const int32_t id : ids) tokens.push_back(json::object{{"id", id}, {"piece", PieceOf(engine.TokenText(id))}});
-  return JsonLine(json::object{{"tokens", std::move(tokens)}});
+  return TokensJson(ids, engine, with_pieces.value_or(false));
 }
 
 Result<std::string> LlamaDetokenize(const json::object& object, const Engine& engine) {

@@ -19,5 +19,6 @@ std::string OllamaLoaded(const ModelFacts& facts, bool chat, int64_t now_us);
 std::string OllamaTags(const ModelFacts& facts, const MemoryPlan& plan, int64_t now_us);
 std::string OllamaShow(const ModelFacts& facts, const GenerateOptions& defaults, int64_t now_us);
 std::string OllamaRunning(const ModelFacts& facts, const MemoryPlan& plan, int64_t now_us);
+std::string OllamaVersion();
 
 }  // namespace dgemma

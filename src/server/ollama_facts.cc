@@ -10,6 +10,8 @@ namespace {
 
 namespace json = boost::json;
 
+// Whose interface this is. Clients compare it with the least they take (0.6.4 in VS Code's Copilot).
+constexpr std::string_view kOllamaVersion = "0.12.0";
 constexpr int64_t kForever = 100LL * 365 * 86'400 * 1'000'000;  // microseconds
 
 json::object Details(const ModelFacts& facts) {
@@ -66,6 +68,10 @@ std::string OllamaShow(const ModelFacts& facts, const GenerateOptions& defaults,
       {"model_info", info},
       {"capabilities", {"completion", "tools", "thinking"}},
       {"modified_at", UtcTime(now_us)}});
+}
+
+std::string OllamaVersion() {
+  return JsonLine(json::object{{"version", kOllamaVersion}, {"dgemma_version", Version()}});
 }
 
 std::string OllamaLoaded(const ModelFacts& facts, bool chat, int64_t now_us) {

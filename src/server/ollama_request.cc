@@ -13,6 +13,7 @@ namespace {
 namespace json = boost::json;
 
 constexpr double kHottest = 100;
+constexpr size_t kLongestModelName = 256;  // every line of a stream repeats it
 
 /// Calls of an assistant's message. Ollama gives them no ids, so they get some, for the tool messages behind them.
 Result<void> ReadCalls(const Fields& message, const ServerLimits& limits, ChatTurn& turn) {
@@ -75,6 +76,7 @@ Result<void> ReadTools(const Fields& body, const ServerLimits& limits, Completio
 Result<void> ReadCommon(const Fields& body, const ServerLimits& limits, CompletionRequest& request) {
   DG_TRY(const auto model, body.Text("model"));
   request.model = model.value_or("");
+  if (request.model.size() > kLongestModelName) return BadField("model", "is longer than 256 bytes");
   DG_TRY(const auto stream, body.Flag("stream"));
   request.delivery = stream.value_or(true) ? Delivery::kStream : Delivery::kWhole;
   DG_CHECK_OK(RefuseUnlessIdle(body, "format", "the model cannot be held to a schema"));

@@ -110,6 +110,13 @@ Result<void> ReadToolChoice(const Fields& body, CompletionRequest& request) {
   return DemandTool(name, "tool_choice.function.name", request);
 }
 
+/// -1 is no limit for llama-server and LM Studio.
+Result<void> ReadLimit(const Fields& body, std::string_view name, CompletionRequest& request) {
+  const json::value* value = body.Any(name);
+  if (value != nullptr && *value == -1) return {};
+  return ReadMaxTokens(body, name, request);
+}
+
 Result<void> ReadThinking(const Fields& body, CompletionRequest& request) {
   DG_TRY(const auto effort, body.Text("reasoning_effort"));
   if (effort) request.thinking = *effort == "none" || *effort == "minimal" ? Thinking::kOff : Thinking::kOn;
@@ -240,8 +247,8 @@ Result<CompletionRequest> ParseOpenAiChat(const json::object& object, const Serv
   CompletionRequest request;
   DG_CHECK_OK(ReadOpenAiConversation(body, limits, request));
   DG_CHECK_OK(ReadOpenAiSampling(body, limits, request));
-  DG_CHECK_OK(ReadMaxTokens(body, "max_tokens", request));
-  DG_CHECK_OK(ReadMaxTokens(body, "max_completion_tokens", request));
+  DG_CHECK_OK(ReadLimit(body, "max_tokens", request));
+  DG_CHECK_OK(ReadLimit(body, "max_completion_tokens", request));
   DG_CHECK_OK(RefuseUnsupported(body));
   return request;
 }

@@ -124,7 +124,7 @@ std::optional<HttpError> Router::CheckSource(const RequestHead& head, Admission&
       return HttpError{.status = 403, .message = "web pages of this origin may not use the server"};
     case OriginVerdict::kListed:
       admission.answer_fields = {{"Access-Control-Allow-Origin", std::string(head.Field("origin"))},
-                                 {"Access-Control-Expose-Headers", "X-Request-Id, Retry-After"},
+                                 {"Access-Control-Expose-Headers", "X-Request-Id, X-Diffusion-Id, Retry-After"},
                                  {"Vary", "Origin"}};
       break;
   }

@@ -90,7 +90,6 @@ async function reach(where: string, init: RequestInit): Promise<Response> {
   const said = messageOf(await response.json().catch(() => null));
   switch (response.status) {
     case 401:
-    case 403:
       throw new Problem('key', 'The server wants a key, or another one. It goes into the settings.');
     case 429:
       throw new Problem('busy', said || 'The server is busy with other requests. Try again in a moment.');

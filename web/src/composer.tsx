@@ -45,6 +45,8 @@ export function Composer() {
       setText(given);
       field.current!.focus();
     };
+    // Typing goes into the field from the start, not to the shortcuts; on a phone it would open the keyboard.
+    if (matchMedia('(pointer: fine)').matches) field.current!.focus();
   }, []);
   useLayoutEffect(() => {
     const area = field.current!;
@@ -62,6 +64,8 @@ export function Composer() {
       event.preventDefault();
       send();
     }
+    // To the shortcuts of a single key.
+    if (event.key === 'Escape' && !runs && !event.isComposing) field.current!.blur();
   };
 
   return (

@@ -224,7 +224,7 @@ export function SettingsPanel({ close }: { close: () => void }) {
 export const kShortcuts: [string, string][] = [
   ['Enter', 'Send'],
   ['Shift Enter', 'New line'],
-  ['Esc', 'Stop the answer; close a dialog'],
+  ['Esc', 'Stop the answer; close a dialog; leave the message'],
   ['/', 'Write a message'],
   ['Ctrl Shift O', 'New chat'],
   ['Ctrl K', 'Search chats'],

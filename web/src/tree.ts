@@ -1,6 +1,6 @@
 // A conversation as a tree: editing a message or asking again adds a branch beside it. Pure functions on it, and its
 // form as JSON, which is checked when it comes back.
-import { type Recording, parseRecording } from './frames';
+import { type Recording, parseRecording, printable } from './frames';
 
 export interface ToolCall {
   name: string;
@@ -151,7 +151,7 @@ const kLongestText = 4_000_000;
 const kIdRule = /^[0-9a-f]{24}$/;
 
 function text(value: unknown): string {
-  return typeof value === 'string' ? value.slice(0, kLongestText) : '';
+  return typeof value === 'string' ? printable(value.slice(0, kLongestText)) : '';
 }
 
 function when(value: unknown): number {

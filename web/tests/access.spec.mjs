@@ -63,8 +63,8 @@ test('the theme follows the system until the user chooses', async ({ chat, page 
 
 test('everything is done with the keyboard alone', async ({ chat, page }) => {
   const { keyboard } = page;
-  await keyboard.press('Tab');
-  await expect(page.getByRole('link', { name: 'To the message field' })).toBeFocused();
+  await expect(chat.field).toBeFocused();
+  await page.getByRole('link', { name: 'To the message field' }).focus();
   await keyboard.press('Enter');
   await expect(chat.field).toBeFocused();
   await keyboard.type('haiku');
@@ -75,7 +75,7 @@ test('everything is done with the keyboard alone', async ({ chat, page }) => {
   expect(chat.request.messages[0].content).toBe('haiku\nof two lines');
   await chat.settled();
   await expect(chat.field).toBeFocused();
-  await chat.field.evaluate((field) => field.blur());
+  await keyboard.press('Escape');
   await keyboard.press('r');
   await expect.poll(() => chat.mock.log.length).toBe(2);
   await chat.settled();
@@ -113,6 +113,14 @@ test('everything is done with the keyboard alone', async ({ chat, page }) => {
   await keyboard.press('Control+Shift+O');
   await expect(chat.field).toBeFocused();
   await expect(chat.answers).toHaveCount(0);
+});
+
+test('what is typed at once is a message, not shortcuts', async ({ chat, page }) => {
+  const theme = () => page.evaluate(() => document.documentElement.dataset.theme);
+  const before = await theme();
+  await page.keyboard.type('test');
+  await expect(chat.field).toHaveValue('test');
+  expect(await theme()).toBe(before);
 });
 
 test('single keys can be switched off', async ({ chat, page }) => {

@@ -207,6 +207,15 @@ test('problems are said in words, and can be tried again', async ({ browser, moc
   await page.close();
 });
 
+test('a page whose origin is refused says so and asks for no key', async ({ browser, mock }) => {
+  const page = await browser.newPage();
+  const json = { error: { message: 'web pages of this origin may not use the server' } };
+  await page.route('**/v1/models', (route) => route.fulfill({ status: 403, json }));
+  await page.goto(mock.url);
+  await expect(page.locator('.banner')).toContainText(json.error.message);
+  await page.close();
+});
+
 test.describe('with a key', () => {
   test.use({ mockOptions: { key: 'se-cret' } });
   test('the page asks for it and sends it', async ({ browser, mock }) => {

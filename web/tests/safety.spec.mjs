@@ -167,6 +167,8 @@ test('a hostile file of chats stays text', async ({ chat, page }) => {
   for (const title of await page.locator('aside .title').all()) {
     await title.click();
     await expectOnlyText(page);
+    const text = await page.locator('body').textContent();
+    expect(text).not.toMatch(/[\u0000-\u0008\u000b-\u001f\u202a-\u202e\u2066-\u2069]/);
   }
   expect(await page.evaluate(() => Object.keys(Object.prototype))).toEqual([]);
 });
