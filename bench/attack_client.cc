@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -62,12 +63,20 @@ ServerProcess::~ServerProcess() {
   ::close(out_);
 }
 
-int64_t ServerProcess::RssBytes() const {
+int64_t ServerProcess::StatusBytes(std::string_view field) const {
   std::ifstream status(fmt::format("/proc/{}/status", pid_));
   for (std::string line; std::getline(status, line);) {
-    if (line.starts_with("VmRSS:")) return 1024 * std::atoll(line.c_str() + 6);
+    if (line.starts_with(field)) return 1024 * std::atoll(line.c_str() + field.size());
   }
   return 0;
+}
+
+int64_t ServerProcess::RssBytes() const { return StatusBytes("VmRSS:"); }
+int64_t ServerProcess::AnonymousBytes() const { return StatusBytes("RssAnon:"); }
+
+int64_t ServerProcess::Descriptors() const {
+  const std::filesystem::directory_iterator all(fmt::format("/proc/{}/fd", pid_));
+  return std::distance(begin(all), end(all));
 }
 
 double ServerProcess::CpuSeconds() const {
@@ -79,6 +88,13 @@ double ServerProcess::CpuSeconds() const {
   }
   return seconds;
 }
+
+KeyFile::KeyFile() : path_(fmt::format("/tmp/serve_attack.{}", ::getpid())) {
+  std::ofstream(path_) << "ann:key-of-ann\nbob:key-of-bob\n";
+  ::chmod(path_.c_str(), 0600);
+}
+
+KeyFile::~KeyFile() { ::unlink(path_.c_str()); }
 
 Connection::Connection(int port, int group) {
   descriptor_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -145,7 +161,16 @@ bool Connection::Read(Response& response) {
   response = {};
   response.seconds = SecondsSince(asked_);
   const size_t head_end = buffer_.find("\r\n\r\n");
-  if (head_end != std::string::npos) {
+  if (head_end != std::string::npos && buffer_.find("Transfer-Encoding: chunked") < head_end) {
+    // Chunks hold JSON, which has no line end of this kind; nothing follows, since the next question comes later.
+    if (buffer_.ends_with("\r\n0\r\n\r\n")) {
+      response.status = std::atoi(buffer_.c_str() + 9);
+      response.body = buffer_.substr(head_end + 4);
+      buffer_.clear();
+      asking_ = false;
+      return true;
+    }
+  } else if (head_end != std::string::npos) {
     const size_t field = buffer_.find("Content-Length: ");
     const size_t length = field < head_end ? std::stoull(buffer_.substr(field + 16)) : 0;
     if (buffer_.size() >= head_end + 4 + length) {

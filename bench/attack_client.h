@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace dgemma::attack {
@@ -30,19 +31,61 @@ class ServerProcess {
 
   int port() const { return port_; }
   int64_t RssBytes() const;
+  /// Of that memory, what no file backs.
+  int64_t AnonymousBytes() const;
+  int64_t Descriptors() const;
   /// Of all its threads.
   double CpuSeconds() const;
 
  private:
+  int64_t StatusBytes(std::string_view field) const;
+
   pid_t pid_ = -1;
   int port_ = 0;
   int out_ = -1;
 };
 
+/// A file of the keys key-of-ann and key-of-bob that goes with the object.
+class KeyFile {
+ public:
+  KeyFile();
+  ~KeyFile();
+  KeyFile(const KeyFile&) = delete;
+  KeyFile& operator=(const KeyFile&) = delete;
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
 struct Response {
   int status = 0;  ///< 0: the connection ended without one
   double seconds = 0;
-  std::string body;
+  std::string body;  ///< with the framing of its chunks, when it has any
+};
+
+/// Moments in which this program did not run, such as when all of the machine was stopped: what was under way then is
+/// not the server's doing.
+class Standstill {
+ public:
+  /// Often. True when there was one since the last look.
+  bool Look() {
+    const auto now = Clock::now();
+    const auto gap = now - std::exchange(last_, now);
+    if (gap <= std::chrono::milliseconds(500)) return false;
+    seconds_ += std::chrono::duration<double>(gap).count();
+    end_ = now;
+    return true;
+  }
+  double seconds() const { return seconds_; }
+  /// When the last one ended.
+  Clock::time_point end() const { return end_; }
+  /// True when it came in between a question and this answer to it, which was just read.
+  bool Covers(const Response& response) const { return seconds_ > 0 && SecondsSince(end_) <= response.seconds; }
+
+ private:
+  Clock::time_point last_ = Clock::now(), end_ = last_;
+  double seconds_ = 0;
 };
 
 /// One non-blocking connection; asks one thing at a time, or only sits there.

@@ -1,22 +1,23 @@
 // What hostile and too many clients cost a running `dgemma serve`, against the promises in SECURITY.md: idle
 // connections and slow heads beside active clients (C1), requests without a key (C2), ten times the load it can bear
-// (D4), and what times of answers tell about keys and other people's prompts (G2, I1). Clients and server share the
-// machine. Prints a table, or JSON.
-//   serve_attack DGEMMA [MODEL] [--json] [--seconds N] [--probes N] [--only c1,c2,d4,timing]
+// (D4), what times of answers tell about keys and other people's prompts (G2, I1), and whether hours of everything leave
+// something behind (E1, only when asked for). Clients and server share the machine. Prints a table, or JSON.
+//   serve_attack DGEMMA [MODEL] [--json] [--seconds N] [--probes N] [--samples CSV] [--only c1,c2,d4,timing,soak]
 #include <fmt/format.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <deque>
-#include <fstream>
+#include <optional>
 #include <random>
 #include <thread>
 
 #include "attack_client.h"
+#include "soak.h"
 
 namespace dgemma::attack {
 namespace {
@@ -24,8 +25,10 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr int kPerAddress = 50;  // connections; the server takes 64 of an address
-constexpr int kIdle = 1000, kSlow = 200;
+constexpr int kIdle = 1000, kSlow = 200, kPairs = 5;
 constexpr int kQueue = 64, kSlots = 4;
+constexpr double kMostLateSeconds = 0.1;  // requests that are due for longer are left out, not sent all at once
+constexpr double kMostFullSeconds = 30;   // at one times the load, where that is not what is measured
 
 struct Arguments {
   std::string program, model;
@@ -33,6 +36,7 @@ struct Arguments {
   double seconds = 10;  // of each measurement
   int probes = 1000;    // of each kind, for the areas under the curve
   std::string only = "c1,c2,d4,timing";
+  std::string samples;  // file for those of the soak
 
   bool Wants(const std::string& part) const { return only.find(part) != std::string::npos; }
 };
@@ -75,28 +79,39 @@ std::string Question() {
 
 // ---- C1: a crowd that does nothing ----------------------------------------------------------------------------------
 
-/// Idle connections and such whose heads come a byte a second, opened again when the server closes them.
+/// Idle connections and such whose heads come a byte a second, opened again when the server closes them. A thread of
+/// their own, whose processor time is counted: it takes from the server what other machines' attackers would not.
 class Crowd {
  public:
   explicit Crowd(int port) : port_(port) {
     for (int number = 0; number < kIdle + kSlow; ++number) members_.push_back(Join(number));
+    thread_ = std::jthread([this](const std::stop_token& over) { Stir(over); });
   }
-  /// Once in a while.
-  void Stir() {
-    Response ignored;
-    int reopened = 0;
-    for (size_t at = 0; at < members_.size(); ++at) {
-      Connection& member = members_[at];
-      if (at >= kIdle) member.SendPiece("x");
-      (void)member.Read(ignored);
-      if (!member.open() && ++reopened <= 50) member = Join(static_cast<int>(at));
-    }
-  }
-  int open() const {
-    return static_cast<int>(std::ranges::count_if(members_, [](const Connection& member) { return member.open(); }));
-  }
+  /// Seconds of processor so far.
+  double CpuSeconds() const { return cpu_seconds_; }
+  int open() const { return open_; }
 
  private:
+  /// Each member once a second, one after the other.
+  void Stir(const std::stop_token& over) {
+    constexpr size_t kParts = 50;
+    for (size_t part = 0; !over.stop_requested(); part = (part + 1) % kParts) {
+      Response ignored;
+      for (size_t at = part; at < members_.size(); at += kParts) {
+        Connection& member = members_[at];
+        if (at >= kIdle) member.SendPiece("x");
+        (void)member.Read(ignored);
+        if (!member.open()) member = Join(static_cast<int>(at));
+      }
+      if (part == 0) {
+        open_ = static_cast<int>(std::ranges::count_if(members_, [](const Connection& some) { return some.open(); }));
+      }
+      timespec used{};
+      ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+      cpu_seconds_ = static_cast<double>(used.tv_sec) + 1e-9 * static_cast<double>(used.tv_nsec);
+      std::this_thread::sleep_for(milliseconds(1000 / kParts));
+    }
+  }
   Connection Join(int number) const {
     Connection member(port_, 10 + number / kPerAddress);
     if (number >= kIdle) member.SendPiece("GET /health HTTP/1.1\r\nX: ");
@@ -105,17 +120,22 @@ class Crowd {
 
   int port_;
   std::vector<Connection> members_;
+  std::atomic<double> cpu_seconds_ = 0;
+  std::atomic<int> open_ = 0;
+  std::jthread thread_;  // last: ends first
 };
 
 struct Pace {
   double per_second = 0;
+  double server_cpu = 0;       // seconds of processor for each answer
+  double server_share = 0;     // seconds of processor a second
   std::vector<double> health;  // seconds
   int failed = 0;
-  int crowd = 0;  // of which so many were connected at the end
 };
 
 /// `clients` that ask one thing after the other, and one that asks for health fifty times a second.
-Pace Measure(int port, int clients, double seconds, Crowd* crowd) {
+Pace Measure(const ServerProcess& server, int clients, double seconds) {
+  const int port = server.port();
   std::vector<Connection> active;
   for (int number = 0; number < clients; ++number) active.emplace_back(port, 100 + number / kPerAddress);
   active.emplace_back(port, 200);
@@ -127,22 +147,22 @@ Pace Measure(int port, int clients, double seconds, Crowd* crowd) {
   Pace pace;
   Response response;
   int64_t answers = 0;
+  Standstill standstill;
+  const double cpu = server.CpuSeconds();
   const auto begin = Clock::now();
-  auto next_health = begin, next_stir = begin;
-  while (SecondsSince(begin) < seconds) {
+  auto next_health = begin;
+  while (SecondsSince(begin) - standstill.seconds() < seconds) {
     const auto now = Clock::now();
     if (now >= next_health && !watcher.asking()) {
       watcher.Ask(health);
       next_health = now + milliseconds(20);
     }
-    if (crowd != nullptr && now >= next_stir) {
-      crowd->Stir();
-      next_stir = now + milliseconds(1000);
-    }
-    for (const size_t at : Readable(all, 5)) {
+    const std::vector<size_t> readable = Readable(all, 5);
+    standstill.Look();
+    for (const size_t at : readable) {
       if (!active[at].Read(response)) continue;
       if (at + 1 == active.size()) {
-        pace.health.push_back(response.seconds);
+        if (!standstill.Covers(response)) pace.health.push_back(response.seconds);
         continue;
       }
       response.status == 200 ? ++answers : ++pace.failed;
@@ -150,58 +170,71 @@ Pace Measure(int port, int clients, double seconds, Crowd* crowd) {
       active[at].Ask(question);
     }
   }
-  pace.per_second = static_cast<double>(answers) / SecondsSince(begin);
-  if (crowd != nullptr) pace.crowd = crowd->open();
+  pace.per_second = static_cast<double>(answers) / (SecondsSince(begin) - standstill.seconds());
+  const double used = server.CpuSeconds() - cpu;
+  pace.server_cpu = used / std::max(1.0, static_cast<double>(answers));
+  pace.server_share = used / (SecondsSince(begin) - standstill.seconds());
   return pace;
 }
 
 void MeasureCrowd(const Arguments& arguments, std::vector<Line>& lines) {
   const ServerProcess server(arguments.program, arguments.model, {});
-  (void)Measure(server.port(), 4, 1, nullptr);  // warm
+  (void)Measure(server, 4, 1);  // warm
+  const double cores = std::max(1U, std::thread::hardware_concurrency());
+  {
+    const Pace quiet = Measure(server, 0, arguments.seconds);
+    const Crowd crowd(server.port());
+    const Pace loud = Measure(server, 0, arguments.seconds);
+    lines.push_back({"", "processor of the server for the crowd and nobody else, of all cores",
+                     100 * (loud.server_share - quiet.server_share) / cores, "%"});
+  }
   for (const int clients : {8, 64}) {
-    std::vector<double> alone, crowded, health_alone, health;
+    std::vector<double> alone, crowded, lost, own, cpu_alone, cpu_crowded, cpu_more, attacker, health_alone, health;
     int failed = 0, held = 0;
-    for (int round = 0; round < 3; ++round) {
-      const Pace quiet = Measure(server.port(), clients, arguments.seconds / 3, nullptr);
-      Crowd crowd(server.port());
-      const Pace loud = Measure(server.port(), clients, arguments.seconds / 3, &crowd);
+    for (int pair = 0; pair < kPairs; ++pair) {
+      const Pace quiet = Measure(server, clients, arguments.seconds);
+      std::optional<Crowd> crowd(std::in_place, server.port());
+      const double begin_cpu = crowd->CpuSeconds();
+      const auto begin = Clock::now();
+      const Pace loud = Measure(server, clients, arguments.seconds);
+      const double taken = (crowd->CpuSeconds() - begin_cpu) / SecondsSince(begin) / cores;
+      held = crowd->open();
+      crowd.reset();
+      std::this_thread::sleep_for(milliseconds(500));  // until the server has seen them go
       alone.push_back(quiet.per_second);
       crowded.push_back(loud.per_second);
+      attacker.push_back(100 * taken);
+      lost.push_back(100 * (1 - loud.per_second / quiet.per_second));
+      own.push_back(100 * (1 - loud.per_second / quiet.per_second / (1 - taken)));
+      cpu_alone.push_back(1000 * quiet.server_cpu);
+      cpu_crowded.push_back(1000 * loud.server_cpu);
+      cpu_more.push_back(100 * (loud.server_cpu / quiet.server_cpu - 1));
       health_alone.insert(health_alone.end(), quiet.health.begin(), quiet.health.end());
       health.insert(health.end(), loud.health.begin(), loud.health.end());
       failed += quiet.failed + loud.failed;
-      held = loud.crowd;
     }
-    const std::string who = fmt::format("{} active", clients);
-    const double before = Percentile(alone, 0.5), after = Percentile(crowded, 0.5);
-    lines.push_back({"", who + ", answers alone", before, "/s"});
-    lines.push_back({"", who + ", answers in the crowd", after, "/s"});
-    lines.push_back({"C1", who + ", throughput lost", before > 0 ? 100 * (1 - after / before) : 100, "%", 5});
-    lines.push_back({"", who + ", health p99 alone", 1000 * Percentile(health_alone, 0.99), "ms"});
-    lines.push_back({"", who + ", health p50 in the crowd", 1000 * Percentile(health, 0.5), "ms"});
-    lines.push_back({"C1", who + ", health p99 in the crowd", 1000 * Percentile(health, 0.99), "ms", 50});
-    lines.push_back({"C1", who + ", answers that failed", static_cast<double>(failed), "", 0});
-    lines.push_back({"", who + ", of the crowd connected at the end", static_cast<double>(held), ""});
+    const auto add = [&](std::string promise, const char* what, double value, std::string unit, double most = -1) {
+      lines.push_back({std::move(promise), fmt::format("{} active, {}", clients, what), value, std::move(unit), most});
+    };
+    add("", "answers alone", Percentile(alone, 0.5), "/s");
+    add("", "answers in the crowd", Percentile(crowded, 0.5), "/s");
+    add("", "throughput lost, median of pairs", Percentile(lost, 0.5), "%");
+    add("", "... least", Percentile(lost, 0), "%");
+    add("", "... most", Percentile(lost, 1), "%");
+    add("", "the attacker's thread, of all cores", Percentile(attacker, 0.5), "%");
+    add("C1", "throughput lost beyond what that took", Percentile(own, 0.5), "%", 5);
+    add("", "processor of the server for an answer alone", Percentile(cpu_alone, 0.5), "ms");
+    add("", "processor of the server for an answer in the crowd", Percentile(cpu_crowded, 0.5), "ms");
+    add("", "... more, median of pairs", Percentile(cpu_more, 0.5), "%");
+    add("", "health p99 alone", 1000 * Percentile(health_alone, 0.99), "ms");
+    add("", "health p50 in the crowd", 1000 * Percentile(health, 0.5), "ms");
+    add("C1", "health p99 in the crowd", 1000 * Percentile(health, 0.99), "ms", 50);
+    add("C1", "answers that failed", static_cast<double>(failed), "", 0);
+    add("", "of the crowd connected at the end", static_cast<double>(held), "");
   }
 }
 
 // ---- C2: nobody with a key ------------------------------------------------------------------------------------------
-
-/// A file of keys that goes with the object.
-class KeyFile {
- public:
-  KeyFile() : path_(fmt::format("/tmp/serve_attack.{}", ::getpid())) {
-    std::ofstream(path_) << "ann:key-of-ann\nbob:key-of-bob\n";
-    ::chmod(path_.c_str(), 0600);
-  }
-  ~KeyFile() { ::unlink(path_.c_str()); }
-  KeyFile(const KeyFile&) = delete;
-  KeyFile& operator=(const KeyFile&) = delete;
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 void MeasureUnkeyed(const Arguments& arguments, std::vector<Line>& lines) {
   const KeyFile keys;
@@ -242,6 +275,8 @@ struct Flood {
   std::vector<double> answered, refused;  // seconds
   int failed = 0;
   double per_second = 0;  // answers
+  size_t connections = 0;
+  double stood_still = 0;  // seconds
 };
 
 /// Requests at `rate` a second whatever becomes of them; with rate 0 by as many clients as the server has places for.
@@ -263,8 +298,10 @@ Flood Pour(int port, double rate, double seconds) {
   const double warm = std::min(3.0, seconds / 4);
   const auto begin = Clock::now();
   int64_t asked = 0, counted = 0;
+  Standstill standstill;
   while (SecondsSince(begin) < seconds) {
     const auto due = static_cast<int64_t>(rate * SecondsSince(begin));
+    asked = std::max(asked, due - static_cast<int64_t>(kMostLateSeconds * rate));
     for (; asked < due; ++asked) {
       size_t at = 0;
       if (free.empty()) {
@@ -276,13 +313,17 @@ Flood Pour(int port, double rate, double seconds) {
       if (!connections[at].open()) connections[at] = Connection(port, 10 + static_cast<int>(at) / kPerAddress);
       connections[at].Ask(question);
     }
-    for (const size_t at : Readable(all, 1)) {
+    const std::vector<size_t> readable = Readable(all, 1);
+    if (standstill.Look()) {  // the server may have given up what waits here
+      for (const size_t at : free) connections[at].Close();
+    }
+    for (const size_t at : readable) {
       if (!connections[at].asking()) {  // closed by the server for having been idle
         connections[at].Close();
         continue;
       }
       if (!connections[at].Read(response)) continue;
-      if (SecondsSince(begin) > warm) {
+      if (SecondsSince(begin) > warm && !standstill.Covers(response)) {
         if (response.status == 200) {
           flood.answered.push_back(response.seconds);
           ++counted;
@@ -290,6 +331,7 @@ Flood Pour(int port, double rate, double seconds) {
           flood.refused.push_back(response.seconds);
         } else {
           ++flood.failed;
+          fmt::print(stderr, "status {} after {:.3f} s: {:.200}\n", response.status, response.seconds, response.body);
         }
       }
       if (rate > 0) {
@@ -300,16 +342,25 @@ Flood Pour(int port, double rate, double seconds) {
       connections[at].Ask(question);
     }
   }
-  flood.per_second = static_cast<double>(counted) / (seconds - warm);
+  flood.per_second = static_cast<double>(counted) / (seconds - warm - standstill.seconds());
+  flood.connections = connections.size();
+  flood.stood_still = standstill.seconds();
   return flood;
 }
 
 void MeasureOverload(const Arguments& arguments, std::vector<Line>& lines) {
   const ServerProcess server(arguments.program, arguments.model, {"--parallel", std::to_string(kSlots)});
-  const Flood full = Pour(server.port(), 0, arguments.seconds);
+  const double full_seconds = std::min(arguments.seconds, kMostFullSeconds);
+  Flood full = Pour(server.port(), 0, full_seconds);
   const double rss = static_cast<double>(server.RssBytes());
   const Flood over = Pour(server.port(), 10 * full.per_second, 2 * arguments.seconds);
   const double grown = static_cast<double>(server.RssBytes()) - rss;
+  // Once more at one times the load, since other work on the machine comes and goes.
+  const Flood again = Pour(server.port(), 0, full_seconds);
+  full.answered.insert(full.answered.end(), again.answered.begin(), again.answered.end());
+  full.per_second = (full.per_second + again.per_second) / 2;
+  full.failed += again.failed;
+  full.stood_still += again.stood_still;
   const double p95_full = Percentile(full.answered, 0.95), p95_over = Percentile(over.answered, 0.95);
   const auto count = [](const std::vector<double>& values) { return static_cast<double>(values.size()); };
   lines.push_back({"", "answers at 1x, the queue full", full.per_second, "/s"});
@@ -322,6 +373,8 @@ void MeasureOverload(const Arguments& arguments, std::vector<Line>& lines) {
   lines.push_back({"D4", "p95 of refusals", 1000 * Percentile(over.refused, 0.95), "ms", 20});
   lines.push_back({"", "p99 of refusals", 1000 * Percentile(over.refused, 0.99), "ms"});
   lines.push_back({"D4", "neither answered nor refused", static_cast<double>(full.failed + over.failed), "", 0});
+  lines.push_back({"", "connections for that", static_cast<double>(over.connections), ""});
+  lines.push_back({"", "the machine stood still", full.stood_still + over.stood_still, "s"});
   lines.push_back({"D4", "memory grown meanwhile", grown / (1 << 20), "MiB", 4});
 }
 
@@ -376,6 +429,33 @@ void MeasureTiming(const Arguments& arguments, std::vector<Line>& lines) {
   lines.push_back({"G2", "probes that failed", static_cast<double>(failed), "", 0});
 }
 
+// ---- E1: hours ------------------------------------------------------------------------------------------------------
+
+void MeasureSoak(const Arguments& arguments, std::vector<Line>& lines) {
+  const SoakFigures soak = Soak({.program = arguments.program,
+                                 .model = arguments.model,
+                                 .seconds = arguments.seconds,
+                                 .samples_file = arguments.samples});
+  const double percent = 100 / std::max(1.0, soak.mean_bytes);
+  const auto number = [](int64_t count) { return static_cast<double>(count); };
+  lines.push_back({"", "answers 2xx", number(soak.answers[2]), ""});
+  lines.push_back({"", "answers 4xx", number(soak.answers[4]), ""});
+  lines.push_back({"", "answers 5xx", number(soak.answers[5]), ""});
+  lines.push_back({"", "requests that were cut off", number(soak.answers[0]), ""});
+  lines.push_back({"E1", "answers of another status than expected", number(soak.unexpected), "", 0});
+  lines.push_back({"", "processor of the server", 100 * soak.server_cpu, "%"});
+  lines.push_back({"", "memory, mean", soak.mean_bytes / (1 << 20), "MiB"});
+  lines.push_back({"", "... the last tenth less the first", (soak.last_bytes - soak.first_bytes) / 1024, "KiB"});
+  lines.push_back({"", "... slope", soak.slope_bytes_per_day * percent, "% a day"});
+  lines.push_back({"", "... standard error of the slope", soak.slope_error * percent, "% a day"});
+  lines.push_back({"E1", "... slope less two standard errors",
+                   (soak.slope_bytes_per_day - 2 * soak.slope_error) * percent, "% a day", 1});
+  lines.push_back({"", "... slope and two standard errors", (soak.slope_bytes_per_day + 2 * soak.slope_error) * percent,
+                   "% a day"});
+  lines.push_back(
+      {"E1", "descriptors more than at the begin", number(soak.descriptors_after - soak.descriptors_before), "", 0});
+}
+
 void Print(const std::vector<Line>& lines, bool json) {
   if (json) {
     std::string separator = "[";
@@ -410,6 +490,8 @@ int Run(int argc, char** argv) {
       arguments.probes = std::atoi(next().c_str());
     else if (argument == "--only")
       arguments.only = next();
+    else if (argument == "--samples")
+      arguments.samples = next();
     else if (arguments.program.empty())
       arguments.program = argument;
     else
@@ -417,7 +499,8 @@ int Run(int argc, char** argv) {
   }
   if (arguments.program.empty() || arguments.seconds <= 0 || arguments.probes < 1) {
     fmt::print(stderr,
-               "usage: serve_attack DGEMMA [MODEL] [--json] [--seconds N] [--probes N] [--only c1,c2,d4,timing]\n");
+               "usage: serve_attack DGEMMA [MODEL] [--json] [--seconds N] [--probes N] [--samples CSV] "
+               "[--only c1,c2,d4,timing,soak]\n");
     return 2;
   }
   rlimit files{};
@@ -429,6 +512,7 @@ int Run(int argc, char** argv) {
   if (arguments.Wants("c2")) MeasureUnkeyed(arguments, lines);
   if (arguments.Wants("d4")) MeasureOverload(arguments, lines);
   if (arguments.Wants("timing")) MeasureTiming(arguments, lines);
+  if (arguments.Wants("soak")) MeasureSoak(arguments, lines);
   Print(lines, arguments.json);
   return std::ranges::all_of(lines, [](const Line& line) { return line.most < 0 || line.value <= line.most; }) ? 0 : 1;
 }

@@ -22,6 +22,7 @@ Connection::Connection(boost::asio::io_context& context, std::unique_ptr<SocketS
       reader_(table.limits),
       write_alarm_(context) {
   table_.Add(*this);
+  Enter(Phase::kHandshake);
 }
 
 Connection::~Connection() { Close(); }
@@ -49,6 +50,7 @@ void Connection::EndRequest() {
 void Connection::Enter(Phase phase) {
   phase_ = phase;
   phase_begin_ = Clock::now();
+  table_.Moved(*this, place_);
 }
 
 void Connection::Arm(Alarm& alarm, int64_t delay_ms, void (Connection::*action)()) {

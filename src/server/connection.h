@@ -100,6 +100,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   Phase phase_ = Phase::kHandshake;
   Clock::time_point phase_begin_ = Clock::now();
+  WaitingPlace place_{*this};
   Alarm phase_alarm_;
   int64_t requests_ = 0;
   bool last_ = false;  // no further request after this answer

@@ -18,27 +18,38 @@ ConnectionTable::ConnectionTable(const Router& routes, const ServerLimits& bound
       metrics_(metrics),
       id_prefix_(std::move(id_prefix)) {}
 
-bool ConnectionTable::CloseLongestWaiting(bool (*fits)(const Connection&)) {
-  const auto slow = Connection::Clock::now() - std::chrono::milliseconds(limits.head_yield_ms);
-  Connection* longest = nullptr;
-  for (Connection* connection : open_) {
-    const bool waits = connection->idle() || (connection->sends_head() && connection->phase_begin() <= slow);
-    if (!waits || !fits(*connection)) continue;
-    // Idle ones first, then by age.
-    const auto rank = [](const Connection& some) { return std::pair(!some.idle(), some.phase_begin()); };
-    if (longest == nullptr || rank(*connection) < rank(*longest)) longest = connection;
+Connection* ConnectionTable::Waiting::Longest(Whose whose) const {
+  Connection* longest = by_key[0].empty() ? nullptr : by_key[0].front();
+  if (whose == Whose::kWithoutKey || by_key[1].empty()) return longest;
+  Connection* const keyed = by_key[1].front();
+  return longest == nullptr || keyed->phase_begin() < longest->phase_begin() ? keyed : longest;
+}
+
+bool ConnectionTable::CloseLongestWaiting(Whose whose) {
+  Connection* longest = idle_.Longest(whose);
+  if (longest == nullptr) {
+    longest = sends_head_.Longest(whose);
+    const auto slow = Connection::Clock::now() - std::chrono::milliseconds(limits.head_yield_ms);
+    if (longest == nullptr || longest->phase_begin() > slow) return false;
   }
-  if (longest == nullptr) return false;
   longest->Close();
   return true;
+}
+
+void ConnectionTable::Moved(const Connection& connection, WaitingPlace& place) {
+  const size_t keyed = connection.showed_key() ? 1 : 0;
+  std::list<Connection*>* to = &place.own;
+  if (connection.idle()) to = &idle_.by_key[keyed];
+  if (connection.sends_head()) to = &sends_head_.by_key[keyed];
+  to->splice(to->end(), *place.at, place.node);
+  place.at = to;
 }
 
 bool ConnectionTable::MakeRoom(const std::string& address) {
   const auto found = per_address_.find(address);
   if (found != per_address_.end() && found->second >= limits.connections_per_address) return false;
-  if (open_.size() >= limits.connections && !CloseLongestWaiting([](const Connection&) { return true; })) return false;
-  return without_key_ < limits.connections_without_key ||
-         CloseLongestWaiting([](const Connection& connection) { return !connection.showed_key(); });
+  if (open_.size() >= limits.connections && !CloseLongestWaiting(Whose::kAnyone)) return false;
+  return without_key_ < limits.connections_without_key || CloseLongestWaiting(Whose::kWithoutKey);
 }
 
 void ConnectionTable::Add(Connection& connection) {

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <list>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -18,6 +19,14 @@
 namespace dgemma {
 
 class Connection;
+
+/// Where a connection stands among those that could make room for another one.
+struct WaitingPlace {
+  explicit WaitingPlace(Connection& connection) : own{&connection} {}
+  std::list<Connection*> own;  ///< holds it while it stands nowhere, so that moving it takes no memory
+  std::list<Connection*>* at = &own;
+  std::list<Connection*>::iterator node = own.begin();
+};
 
 /// Which connections are open and what they hold together.
 class ConnectionTable {
@@ -40,6 +49,8 @@ class ConnectionTable {
   bool MakeRoom(const std::string& address);
   void Add(Connection& connection);
   void Remove(const Connection& connection);
+  /// The connection just entered another phase: `place` is its own.
+  void Moved(const Connection& connection, WaitingPlace& place);
   /// The connection showed a valid key: it no longer counts as one without.
   void ShowedKey();
   /// `bytes` more of request bodies are held; false when that would be beyond the limit, and then they do not count.
@@ -59,7 +70,15 @@ class ConnectionTable {
   }
 
  private:
-  bool CloseLongestWaiting(bool (*fits)(const Connection&));
+  enum class Whose : uint8_t { kAnyone, kWithoutKey };
+  /// Costs the same however many connections there are.
+  bool CloseLongestWaiting(Whose whose);
+
+  /// By how long they have been so; in [1] those that showed a key.
+  struct Waiting {
+    std::list<Connection*> by_key[2];
+    Connection* Longest(Whose whose) const;
+  };
 
   std::atomic<const Router*> router_;
   Metrics* metrics_;
@@ -67,6 +86,7 @@ class ConnectionTable {
   uint64_t next_id_ = 1;
   std::vector<Connection*> open_;
   std::unordered_map<std::string, size_t> per_address_;
+  Waiting idle_, sends_head_;
   size_t without_key_ = 0;
   size_t body_bytes_ = 0;
 };

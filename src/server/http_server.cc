@@ -189,8 +189,8 @@ Result<void> HttpServer::Impl::Open(const asio::ip::address& address) {
 
 Result<void> HttpServer::Impl::Listen() {
   if (options_.port < 0 || options_.port > 65'535) return Fail(StatusCode::kInvalidArgument, "port: not in 0..65535");
-  DG_CHECK_OK(CheckExposure(options_.host, table_.router().options()));
   DG_TRY(const auto addresses, Addresses(options_.host));
+  DG_CHECK_OK(CheckExposure(options_.host, table_.router().options()));
   DG_TRY(tls_, MakeTls(options_.tls_key_file, options_.tls_cert_file));
   port_ = options_.port;
   DG_CHECK_OK(Open(addresses[0]));
