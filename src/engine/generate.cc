@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/finite.h"
 #include "base/try.h"
 
 namespace dgemma {
@@ -144,7 +145,7 @@ Story GenerateAutoregressively(GenerationPlan plan, GenerationResult& result) {
     if (job.segments.back().kind == SegmentKind::kPrompt)
       plan.observer->OnPrefill(plan.cache->end() - plan.cache->begin(), std::ssize(plan.prompt));
     if (!pending.tokens.empty()) continue;
-    if (!std::all_of(job.logits.begin(), job.logits.end(), [](float logit) { return std::isfinite(logit); })) {
+    if (!AllFinite(job.logits)) {
       co_return Fail(StatusCode::kNonFinite, "logits: NaN or infinity");
     }
     const auto index = static_cast<int32_t>(result.tokens.size());

@@ -4,11 +4,11 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 #include <optional>
 #include <unordered_map>
 
+#include "base/finite.h"
 #include "base/try.h"
 #include "files/messages.h"
 #include "model/adapter_files.h"
@@ -174,7 +174,7 @@ class AdapterBuilder {
         OneRun(matrix.dtype, 1, static_cast<int64_t>(rows), static_cast<int64_t>(cols), matrix.bytes);
     std::vector<float> values(rows * cols);
     for (size_t row = 0; row < rows; ++row) ReadRow(stored, 0, static_cast<int64_t>(row), values.data() + row * cols);
-    if (std::ranges::all_of(values, [](float value) { return std::isfinite(value); })) return values;
+    if (AllFinite(values)) return values;
     return Refuse(matrix.key, "holds NaN or infinity");
   }
 

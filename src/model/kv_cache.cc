@@ -157,8 +157,7 @@ bool IsFinite(Matrix matrix, Kernels& kernels) {
   if (matrix.rows == 0 || matrix.cols == 0) return true;
   if (matrix.stride == matrix.cols) matrix = {matrix.data, 1, matrix.rows * matrix.cols, matrix.rows * matrix.cols};
   std::array<float, 4096> part;
-  const int64_t part_cols = std::clamp<int64_t>(matrix.cols, 1, std::ssize(part));
-  const int64_t part_rows = std::ssize(part) / part_cols;
+  const int64_t part_cols = std::min(matrix.cols, std::ssize(part)), part_rows = std::ssize(part) / part_cols;
   for (int64_t row = 0; row < matrix.rows; row += part_rows) {
     for (int64_t col = 0; col < matrix.cols; col += part_cols) {
       const Matrix piece{matrix.Row(row) + col, std::min(part_rows, matrix.rows - row),

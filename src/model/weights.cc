@@ -5,13 +5,13 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 #include <numeric>
 #include <ranges>
 #include <unordered_map>
 #include <variant>
 
+#include "base/finite.h"
 #include "base/try.h"
 #include "files/messages.h"
 #include "model/stored_tensors.h"
@@ -68,11 +68,8 @@ std::unordered_map<std::string, Field> Fields(Weights& weights) {
 Result<void> RequireFinite(const TensorSpec& spec, const StoredTensor& stored) {
   std::vector<float> row(static_cast<size_t>(stored.cols));
   ReadRow(stored, 0, 0, row.data());
-  for (float value : row) {
-    if (!std::isfinite(value))
-      return Fail(StatusCode::kInvalidFile, fmt::format("{}: holds NaN or infinity", spec.name));
-  }
-  return {};
+  if (AllFinite(row)) return {};
+  return Fail(StatusCode::kInvalidFile, fmt::format("{}: holds NaN or infinity", spec.name));
 }
 
 bool IsVector(TensorRole role) { return role == TensorRole::kNorm || role == TensorRole::kScalar; }

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <optional>
 
+#include "base/finite.h"
 #include "base/try.h"
 #include "tensor/ggml_blocks.h"
 #include "tensor/panels.h"
@@ -54,10 +55,8 @@ int32_t Precision(const WeightFormat& format) {
 }
 
 Result<void> RequireFinite(std::span<const float> values) {
-  for (const float value : values) {
-    if (!std::isfinite(value)) return Fail(StatusCode::kInvalidFile, "holds NaN or infinity, which no group can hold");
-  }
-  return {};
+  if (AllFinite(values)) return {};
+  return Fail(StatusCode::kInvalidFile, "holds NaN or infinity, which no group can hold");
 }
 
 /// Scales and minima are stored in half precision.

@@ -23,8 +23,7 @@ struct QuantizedRows {
   int8_t* code = nullptr;  ///< [rows, stride], zero from `in` up to a multiple of 64
   int64_t stride = 0;
   float* scale = nullptr;  ///< [rows]
-  int32_t* sum =
-      nullptr;  ///< [rows, sum_stride]: of the codes of every group, for each size of groups (GroupSums), and of all
+  int32_t* sum = nullptr;  ///< [rows, sum_stride]: of the codes of every group of each size (GroupSums), and of all
   int64_t sum_stride = 0;
   int64_t rows = 0;
 

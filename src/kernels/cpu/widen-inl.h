@@ -81,7 +81,7 @@ void Widen(const GroupedColumns& from, float* to) {
         auto value = hn::PromoteTo(di, bytes);
         if (from.steps != nullptr) {
           const auto step = std::to_integer<int32_t>(from.steps[lane] & std::byte{15}) + 1;
-          const auto base = std::to_integer<int32_t>(from.steps[16 + lane]);
+          const auto base = std::to_integer<int32_t>(from.steps[kPanel + lane]);
           value = hn::And(hn::Add(hn::Mul(value, hn::Set(di, step)), hn::Set(di, base)), hn::Set(di, 255));
         }
         const auto code = hn::ConvertTo(d, value);

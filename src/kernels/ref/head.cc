@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/finite.h"
 #include "kernels/ref/ref_kernels.h"
 
 namespace dgemma {
@@ -47,7 +48,7 @@ void RefKernels::Denoise(Matrix hidden, const Weight& table, const HeadParams& p
     LogitsRow(hidden.Row(row), table, params.softcap, logits.data());
     for (float& value : logits) value /= params.temperature[static_cast<size_t>(row)];
     HeadRow& result = rows[static_cast<size_t>(row)];
-    result.finite = std::all_of(logits.begin(), logits.end(), [](float value) { return std::isfinite(value); });
+    result.finite = AllFinite(logits);
     if (!result.finite) continue;
     const auto best = std::max_element(logits.begin(), logits.end());
     result.argmax = static_cast<int32_t>(best - logits.begin());

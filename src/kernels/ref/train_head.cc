@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/finite.h"
 #include "kernels/ref/train_row.h"
 
 namespace dgemma {
@@ -49,7 +50,7 @@ void RefTrainKernels::CrossEntropy(Matrix hidden, const Weight& table, float sof
     const auto wanted = static_cast<size_t>(target[index]);
     const std::vector<double> input = WidenedRow(hidden, row);
     const SoftmaxRow softmax(Product(input, kAnyRole, table, 0), softcap);
-    rows[index].finite = std::ranges::all_of(softmax.z, [](float value) { return std::isfinite(value); });
+    rows[index].finite = AllFinite(softmax.z);
     rows[index].loss = static_cast<float>(softmax.log_sum - static_cast<double>(softmax.z[wanted]));
     rows[index].correct = std::ranges::max_element(softmax.z) - softmax.z.begin() == static_cast<int64_t>(wanted);
     std::vector<double> draw = softmax.probability;
