@@ -161,6 +161,7 @@ bool Connection::Read(Response& response) {
   response = {};
   response.seconds = SecondsSince(asked_);
   const size_t head_end = buffer_.find("\r\n\r\n");
+  const bool last = head_end != std::string::npos && buffer_.find("Connection: close") < head_end;
   if (head_end != std::string::npos && buffer_.find("Transfer-Encoding: chunked") < head_end) {
     // Chunks hold JSON, which has no line end of this kind; nothing follows, since the next question comes later.
     if (buffer_.ends_with("\r\n0\r\n\r\n")) {
@@ -168,6 +169,7 @@ bool Connection::Read(Response& response) {
       response.body = buffer_.substr(head_end + 4);
       buffer_.clear();
       asking_ = false;
+      if (last) Close();
       return true;
     }
   } else if (head_end != std::string::npos) {
@@ -178,6 +180,7 @@ bool Connection::Read(Response& response) {
       response.body = buffer_.substr(head_end + 4, length);
       buffer_.erase(0, head_end + 4 + length);
       asking_ = false;
+      if (last) Close();
       return true;
     }
   }

@@ -105,7 +105,8 @@ class Connection {
   void Ask(std::string_view request);
   /// Some bytes of a request that never becomes whole.
   void SendPiece(std::string_view bytes);
-  /// Reads what is there. True when the question has its answer, or the connection ended.
+  /// Reads what is there. True when the question has its answer, or the connection ended. Closes after an answer that
+  /// says that it is the last.
   bool Read(Response& response);
   void Close();
 

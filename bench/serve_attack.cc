@@ -71,6 +71,8 @@ double AreaUnderCurve(const std::vector<double>& first, const std::vector<double
   return pairs / (static_cast<double>(first.size()) * static_cast<double>(second.size()));
 }
 
+double Cores() { return std::max(1U, std::thread::hardware_concurrency()); }
+
 /// The same work every time.
 std::string Question() {
   return Post("/v1/chat/completions", R"({"messages":[{"role":"user","content":"upper cat"}],"max_tokens":16,"seed":1,)"
@@ -161,12 +163,13 @@ Pace Measure(const ServerProcess& server, int clients, double seconds) {
     standstill.Look();
     for (const size_t at : readable) {
       if (!active[at].Read(response)) continue;
-      if (at + 1 == active.size()) {
+      const bool watches = at + 1 == active.size();
+      if (!active[at].open()) active[at] = Connection(port, watches ? 200 : 100 + static_cast<int>(at) / kPerAddress);
+      if (watches) {
         if (!standstill.Covers(response)) pace.health.push_back(response.seconds);
         continue;
       }
       response.status == 200 ? ++answers : ++pace.failed;
-      if (!active[at].open()) active[at] = Connection(port, 100 + static_cast<int>(at) / kPerAddress);
       active[at].Ask(question);
     }
   }
@@ -180,7 +183,7 @@ Pace Measure(const ServerProcess& server, int clients, double seconds) {
 void MeasureCrowd(const Arguments& arguments, std::vector<Line>& lines) {
   const ServerProcess server(arguments.program, arguments.model, {});
   (void)Measure(server, 4, 1);  // warm
-  const double cores = std::max(1U, std::thread::hardware_concurrency());
+  const double cores = Cores();
   {
     const Pace quiet = Measure(server, 0, arguments.seconds);
     const Crowd crowd(server.port());
@@ -277,7 +280,15 @@ struct Flood {
   double per_second = 0;  // answers
   size_t connections = 0;
   double stood_still = 0;  // seconds
+  double cpu = 0;          // of all cores, what this program itself took
 };
+
+/// Seconds of processor of this program.
+double OwnCpuSeconds() {
+  timespec used{};
+  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+  return static_cast<double>(used.tv_sec) + 1e-9 * static_cast<double>(used.tv_nsec);
+}
 
 /// Requests at `rate` a second whatever becomes of them; with rate 0 by as many clients as the server has places for.
 Flood Pour(int port, double rate, double seconds) {
@@ -299,6 +310,7 @@ Flood Pour(int port, double rate, double seconds) {
   const auto begin = Clock::now();
   int64_t asked = 0, counted = 0;
   Standstill standstill;
+  const double own_cpu = OwnCpuSeconds();
   while (SecondsSince(begin) < seconds) {
     const auto due = static_cast<int64_t>(rate * SecondsSince(begin));
     asked = std::max(asked, due - static_cast<int64_t>(kMostLateSeconds * rate));
@@ -345,6 +357,7 @@ Flood Pour(int port, double rate, double seconds) {
   flood.per_second = static_cast<double>(counted) / (seconds - warm - standstill.seconds());
   flood.connections = connections.size();
   flood.stood_still = standstill.seconds();
+  flood.cpu = (OwnCpuSeconds() - own_cpu) / (seconds - standstill.seconds()) / Cores();
   return flood;
 }
 
@@ -360,6 +373,7 @@ void MeasureOverload(const Arguments& arguments, std::vector<Line>& lines) {
   full.answered.insert(full.answered.end(), again.answered.begin(), again.answered.end());
   full.per_second = (full.per_second + again.per_second) / 2;
   full.failed += again.failed;
+  full.cpu = (full.cpu + again.cpu) / 2;
   full.stood_still += again.stood_still;
   const double p95_full = Percentile(full.answered, 0.95), p95_over = Percentile(over.answered, 0.95);
   const auto count = [](const std::vector<double>& values) { return static_cast<double>(values.size()); };
@@ -368,6 +382,8 @@ void MeasureOverload(const Arguments& arguments, std::vector<Line>& lines) {
   lines.push_back({"", "p95 of those taken at 1x", 1000 * p95_full, "ms"});
   lines.push_back({"", "p95 of those taken at 10x", 1000 * p95_over, "ms"});
   lines.push_back({"D4", "the one divided by the other", p95_over / p95_full, "", 1.5});
+  lines.push_back({"", "the clients' share of all cores at 1x", 100 * full.cpu, "%"});
+  lines.push_back({"", "the clients' share of all cores at 10x", 100 * over.cpu, "%"});
   lines.push_back({"", "refused at 10x", count(over.refused), ""});
   lines.push_back({"", "p50 of refusals", 1000 * Percentile(over.refused, 0.5), "ms"});
   lines.push_back({"D4", "p95 of refusals", 1000 * Percentile(over.refused, 0.95), "ms", 20});
