@@ -35,9 +35,9 @@ double LogitBound(const WeightType& type, const HeadShape& s, const std::vector<
   return SumBound(s.width, LargestRowNorm(hidden, s.width), 0.5 * type.Walk()) + 8 * 30 * kEps;
 }
 
-/// The soft embedding over a grouped table leaves out up to 2^-9 of the mass: at most that share of the largest value (head.cc).
+/// The soft embedding over a table that is not float32 leaves out up to 2^-9 of the mass: at most that share of the largest value (head.cc).
 double DroppedBound(const Stored& table, double scale) {
-  return table.format.grouped() ? 0x1p-9 * table.Largest() * scale : 0;
+  return table.format != kFloat32Weights ? 0x1p-9 * table.Largest() * scale : 0;
 }
 
 HeadParams Params(const std::vector<float>& temperature) {

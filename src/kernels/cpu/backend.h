@@ -121,7 +121,7 @@ class CpuKernels final : public Kernels {
   /// body(row) for every row, several rows a task.
   template <typename Body>
   void RunRows(int64_t rows, int64_t work_per_row, Body& body) {
-    const int64_t chunk = std::max<int64_t>(1, rows / (int64_t{4} * pool_.threads()));
+    const int64_t chunk = std::max<int64_t>(1, rows / (int64_t{8} * pool_.threads()));
     auto run = [&](int64_t task, int) {
       for (int64_t row = task * chunk; row < std::min(rows, (task + 1) * chunk); ++row) body(row);
     };
@@ -189,7 +189,7 @@ class CpuKernels final : public Kernels {
   /// The parts of one step of the sweep over the vocabulary, see head.cc.
   void SweepLogits(CpuHeadScratch& state, int64_t first_id, int64_t ids);
   /// Values of e up to this count for nothing in the soft embedding; what they add to running.dropped is bounded.
-  float MassThreshold(const float* e, int64_t count, SweepRow& running) const;
+  float MassThreshold(const float* e, int64_t count, double budget, SweepRow& running) const;
   void SweepProbabilities(CpuHeadScratch& state, int64_t first_id, int64_t ids, int64_t row) const;
   /// Fills state.live_union for the row block that begins at `first_row`.
   void FindLiveUnion(CpuHeadScratch& state, int64_t first_row) const;

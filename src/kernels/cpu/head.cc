@@ -18,9 +18,12 @@ namespace {
 /// below 2^-28 of the largest, far under a float32 rounding of the sum. Decided for each row from its own logits alone.
 constexpr float kNegligible = 1.2664166e-14f;
 
-/// Grouped tables carry a rounding far above that, so their rows leave out as many small probabilities as together stay below this
-/// share of the total: the rounding of a bfloat16 probability. The sum so far only grows, so the bound holds for the final one.
+/// Where weights are not float32, rows leave out as many small probabilities as together stay below this share of the total: the
+/// rounding of a bfloat16 probability. The sum so far only grows, so the bound holds for the final one.
 constexpr double kDroppedMass = 0x1p-9;
+
+/// What is left out is below 2^exponent of the sum so far.
+constexpr int32_t kMostExponent = -8, kLeastExponent = -24;
 
 int64_t Blocks(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
@@ -43,16 +46,30 @@ void CpuKernels::SweepLogits(CpuHeadScratch& state, int64_t first_id, int64_t id
   Run(tiles * blocks, 2 * state.rows * ids * state.hidden.cols, sweep);
 }
 
-float CpuKernels::MassThreshold(const float* e, int64_t count, SweepRow& running) const {
-  const double budget = kDroppedMass * running.sum - running.dropped;
-  for (const double share : {0x1p-14, 0x1p-18, 0x1p-22}) {
-    const auto threshold = static_cast<float>(share * running.sum);
-    const double below = static_cast<double>(row_.above(e, count, threshold).below);
-    if (below > budget) continue;
-    running.dropped += below;
-    return threshold;
+float CpuKernels::MassThreshold(const float* e, int64_t count, double budget, SweepRow& running) const {
+  const auto threshold = [&] { return static_cast<float>(std::ldexp(running.sum, running.exponent)); };
+  const auto below = [&] { return static_cast<double>(row_.above(e, count, threshold()).below); };
+  // Parts of a row are much alike: the search begins where the last one ended.
+  double dropped = below();
+  if (dropped > budget) {
+    while (dropped > budget && running.exponent > kLeastExponent) {
+      --running.exponent;
+      dropped = below();
+    }
+    if (dropped > budget) return kNegligible;
+  } else {
+    while (running.exponent < kMostExponent) {
+      ++running.exponent;
+      const double more = below();
+      if (more > budget) {
+        --running.exponent;
+        break;
+      }
+      dropped = more;
+    }
   }
-  return kNegligible;
+  running.dropped += dropped;
+  return threshold();
 }
 
 void CpuKernels::SweepProbabilities(CpuHeadScratch& state, int64_t first_id, int64_t ids, int64_t row) const {
@@ -80,6 +97,7 @@ void CpuKernels::SweepProbabilities(CpuHeadScratch& state, int64_t first_id, int
   running.weighted = std::exp(shift) * (running.weighted + running.sum * shift);
   running.sum *= std::exp(shift);
   running.dropped *= std::exp(shift);
+  const double sum_before = running.sum;
   state.reference[static_cast<size_t>(row * state.Steps() + first_id / kSweepIds)] = running.max;
   float* tile_sum = state.tile_sum.data() + row * state.Tiles() + first_id / kTileIds;
   for (int64_t tile = 0; tile < tile_count; ++tile) {
@@ -89,11 +107,17 @@ void CpuKernels::SweepProbabilities(CpuHeadScratch& state, int64_t first_id, int
     running.sum += static_cast<double>(sums.sum);
     running.weighted += static_cast<double>(sums.weighted);
   }
-  for (int64_t part = 0; part * kSoftIds < ids; ++part) {
+  const int64_t parts = Blocks(ids, kSoftIds);
+  for (int64_t part = 0; part < parts; ++part) {
     const float* e = values + part * kSoftIds;
     uint8_t* few = state.live_ids.data() + (row * kSweepParts + part) * kFewIds;
     const int64_t count = std::min(kSoftIds, ids - part * kSoftIds);
-    const float threshold = state.embedding.format.grouped() ? MassThreshold(e, count, running) : kNegligible;
+    float threshold = kNegligible;
+    if (state.embedding.format.kind != WeightKind::kF32) {
+      const double so_far = static_cast<double>(part + 1) / static_cast<double>(parts);  // no part takes it all
+      const double mass = sum_before + so_far * (running.sum - sum_before);
+      threshold = MassThreshold(e, count, kDroppedMass * mass - running.dropped, running);
+    }
     live[part] = static_cast<int32_t>(row_.above(e, count, threshold).count);
     if (live[part] == 0 || live[part] >= kFewIds) continue;
     row_.list_above(e, count, threshold, few);

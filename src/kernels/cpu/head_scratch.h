@@ -35,6 +35,7 @@ struct SweepRow {
   float max = 0;
   float factor = 1;  ///< what earlier soft sums are multiplied by in this step
   int32_t argmax = 0;
+  int32_t exponent = -15;  ///< of the share of the sum below which the last part left probabilities out
   bool finite = true;
 };
 
