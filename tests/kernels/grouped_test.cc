@@ -74,6 +74,13 @@ struct CodedMatrix {
 };
 
 /// The definition, with integer sums in 64 bits.
+/// The sums of a row's codes, of groups and of all.
+void SumRow(const QuantizedRows& a, int64_t row) {
+  const int8_t* code = a.code + row * a.stride;
+  a.RowSum()[row * a.sum_stride] = std::accumulate(code, code + a.stride, 0);
+  SumGroups(ChooseRowOps(), a, row);
+}
+
 float Defined(const QuantizedRows& a, int64_t row, const GroupedRow& w, const WeightFormat& format, int64_t in) {
   if (format.row_scale) {
     int64_t dot = 0;
@@ -103,12 +110,12 @@ TEST(GroupedProduct, IsTheDefinitionOnEveryInstructionSetFormatAndShape) {
     std::mt19937 engine(7);
     std::uniform_int_distribution<int32_t> code(-127, 127);
     std::vector<float> memory(static_cast<size_t>(CodeFloats(s.rows, s.in)));
-    const QuantizedRows a = CodeRows(memory.data(), s.rows, s.in);
+    const QuantizedRows a = CodeRows(memory.data(), s.rows, s.in, CodeSums::kGroups);
     for (int64_t row = 0; row < s.rows; ++row) {
       a.scale[row] = 0.01f * static_cast<float>(row + 1);
       for (int64_t i = 0; i < s.in; ++i)
         a.code[row * a.stride + i] = static_cast<int8_t>(row == 0 ? 127 : code(engine));
-      SumCodes(ChooseRowOps(), a, row);
+      SumRow(a, row);
     }
     for (const WeightFormat& format : AllFormats()) {
       CodedMatrix w(format, s.out, s.in);
@@ -133,10 +140,10 @@ TEST(GroupedProduct, IsTheDefinitionOnEveryInstructionSetFormatAndShape) {
 TEST(GroupedProduct, OfTheLongestRowsIsExact) {
   constexpr int64_t kIn = kMostRowInputs;
   std::vector<float> memory(static_cast<size_t>(CodeFloats(1, kIn)));
-  const QuantizedRows a = CodeRows(memory.data(), 1, kIn);
+  const QuantizedRows a = CodeRows(memory.data(), 1, kIn, CodeSums::kGroups);
   std::fill_n(a.code, kIn, int8_t{127});
   a.scale[0] = 1;
-  SumCodes(ChooseRowOps(), a, 0);
+  SumRow(a, 0);
   for (const WeightFormat& format : {kInt8RowWeights, kInt4RowWeights}) {
     std::vector<std::byte> memory_of_panel(static_cast<size_t>(PanelBytes(format, kIn)) + 64);
     std::byte* begin = memory_of_panel.data() + (64 - reinterpret_cast<uintptr_t>(memory_of_panel.data()) % 64) % 64;
@@ -226,21 +233,18 @@ TEST(ListAbove, NamesThePlacesThatAboveCounts) {
   });
 }
 
-TEST(SumCodes, SumsGroupsOfEverySize) {
+TEST(SumGroups, SumsGroupsOfEverySize) {
   std::mt19937 engine(11);
   std::uniform_int_distribution<int32_t> code(-128, 127);
   std::vector<float> memory(static_cast<size_t>(CodeFloats(2, 150)));
-  const QuantizedRows a = CodeRows(memory.data(), 2, 150);
+  const QuantizedRows a = CodeRows(memory.data(), 2, 150, CodeSums::kGroups);
   for (int64_t row = 0; row < 2; ++row) {  // the second one all at the edge
     for (int64_t i = 0; i < a.stride; ++i)
       a.code[row * a.stride + i] = static_cast<int8_t>(i >= 150 ? 0 : row == 1 ? -128 : code(engine));
   }
   OnEveryTarget([&](const char* target) {
     for (int64_t row = 0; row < 2; ++row) {
-      SumCodes(ChooseRowOps(), a, row);
-      EXPECT_EQ(a.RowSum()[row * a.sum_stride],
-                std::accumulate(a.code + row * a.stride, a.code + row * a.stride + 150, 0))
-          << target;
+      SumGroups(ChooseRowOps(), a, row);
       for (const int64_t group : {16, 32, 64}) {
         const int32_t* sums = a.GroupSums(group) + row * a.sum_stride;
         for (int64_t g = 0; g < 192 / group; ++g) {

@@ -76,6 +76,23 @@ constexpr std::array<TileFunction, sizeof...(kRow)> DotTileTable(std::index_sequ
 
 }  // namespace
 
+void PairRows(const float* from, int64_t stride, int64_t pairs, int64_t width, float* to) {
+  alignas(64) uint16_t places[32];  // the conversion leaves even rows in the lower half
+  for (uint16_t j = 0; j < 16; ++j) {
+    places[2 * j] = j;
+    places[2 * j + 1] = static_cast<uint16_t>(16 + j);
+  }
+  const __m512i interleave = _mm512_load_si512(places);
+  for (int64_t col = 0; col < width; col += 16) {
+    const float* even = from + col;
+    for (int64_t pair = 0; pair < pairs; ++pair, even += 2 * stride, to += 16) {
+      const auto halves =
+          __builtin_bit_cast(__m512i, _mm512_cvtne2ps_pbh(_mm512_loadu_ps(even + stride), _mm512_loadu_ps(even)));
+      _mm512_storeu_si512(to, _mm512_permutexvar_epi16(interleave, halves));
+    }
+  }
+}
+
 double DotPeak(int64_t rounds, float* sink) {
   constexpr size_t kChains = 12;  // as in peak.cc
   __m512 sums[kChains];
@@ -113,6 +130,7 @@ bool HasBf16Dots() { return __builtin_cpu_supports("avx512bf16") && __builtin_cp
 namespace dgemma {
 bool HasBf16Dots() { return false; }
 TileFunction FindDotTile(int64_t, int64_t) { return nullptr; }
+void PairRows(const float*, int64_t, int64_t, int64_t, float*) {}
 double DotPeak(int64_t, float*) { return 0; }
 }  // namespace dgemma
 #endif

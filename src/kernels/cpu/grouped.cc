@@ -18,7 +18,7 @@ namespace {
 constexpr int64_t kPadding = 64;
 int64_t PaddedDepth(int64_t in) { return (in + kPadding - 1) / kPadding * kPadding; }
 int64_t CodeStride(int64_t in) { return PaddedDepth(in) + 64; }
-int64_t SumStride(int64_t in) { return PaddedDepth(in) / 64 * 7 + 1; }
+int64_t SumStride(int64_t in, CodeSums sums) { return sums == CodeSums::kRow ? 1 : PaddedDepth(in) / 64 * 7 + 1; }
 
 #if defined(__x86_64__)
 bool HasAvxVnni() {
@@ -49,27 +49,33 @@ std::vector<GroupedOps> Find() { return {}; }
 
 }  // namespace
 
-int64_t CodeFloats(int64_t rows, int64_t in) { return rows * (CodeStride(in) / 4 + SumStride(in) + 1); }
-
-QuantizedRows CodeRows(float* memory, int64_t rows, int64_t in) {
-  float* scale = memory + rows * CodeStride(in) / 4;
-  return {reinterpret_cast<int8_t*>(memory),        CodeStride(in), scale,
-          reinterpret_cast<int32_t*>(scale + rows), SumStride(in),  rows};
+int64_t CodeFloats(int64_t rows, int64_t in) {
+  return rows * (CodeStride(in) / 4 + SumStride(in, CodeSums::kGroups) + 1);
 }
 
-void SumCodes(const RowOps& ops, const QuantizedRows& a, int64_t row) {
-  const int64_t parts = a.sum_stride / 7;
+QuantizedRows CodeRows(float* memory, int64_t rows, int64_t in, CodeSums sums) {
+  float* scale = memory + rows * CodeStride(in) / 4;
+  return {reinterpret_cast<int8_t*>(memory),        CodeStride(in),      scale,
+          reinterpret_cast<int32_t*>(scale + rows), SumStride(in, sums), rows};
+}
+
+void CodeRow(const RowOps& ops, const float* x, int64_t in, const QuantizedRows& a, int64_t row) {
+  int8_t* code = a.code + row * a.stride;
+  const CodedRow coded = ops.quantize(x, in, code);
+  std::fill(code + in, code + a.stride, int8_t{0});
+  a.scale[row] = coded.scale;
+  a.RowSum()[row * a.sum_stride] = coded.sum;
+  SumGroups(ops, a, row);
+}
+
+void SumGroups(const RowOps& ops, const QuantizedRows& a, int64_t row) {
+  const int64_t parts = a.sum_stride / 7;  // 0: none are wanted
   int32_t* by16 = a.sum + row * a.sum_stride;
   int32_t* by32 = by16 + 4 * parts;
   int32_t* by64 = by32 + 2 * parts;
   ops.sum_codes(a.code + row * a.stride, 4 * parts, by16);
   for (int64_t g = 0; g < 2 * parts; ++g) by32[g] = by16[2 * g] + by16[2 * g + 1];
-  int32_t all = 0;
-  for (int64_t g = 0; g < parts; ++g) {
-    by64[g] = by32[2 * g] + by32[2 * g + 1];
-    all += by64[g];
-  }
-  by64[parts] = all;
+  for (int64_t g = 0; g < parts; ++g) by64[g] = by32[2 * g] + by32[2 * g + 1];
 }
 
 void CopyCodes(const QuantizedRows& from, const QuantizedRows& to) {

@@ -24,7 +24,7 @@ struct QuantizedRows {
   int64_t stride = 0;
   float* scale = nullptr;  ///< [rows]
   int32_t* sum = nullptr;  ///< [rows, sum_stride]: of the codes of every group of each size (GroupSums), and of all
-  int64_t sum_stride = 0;
+  int64_t sum_stride = 0;  ///< 1: only of all
   int64_t rows = 0;
 
   /// First sum of row 0 for groups of 16, 32 or 64.
@@ -40,11 +40,18 @@ struct QuantizedRows {
   }
 };
 
-/// Floats of memory that `rows` quantised rows of depth `in` take, and their layout there.
+/// Which sums of activations products read: those of groups with weights whose scales belong to groups.
+enum class CodeSums : uint8_t { kGroups, kRow };
+
+inline CodeSums SumsOf(const WeightFormat& format) { return format.row_scale ? CodeSums::kRow : CodeSums::kGroups; }
+
+/// Floats of memory that `rows` quantised rows of depth `in` take at most, and their layout there.
 int64_t CodeFloats(int64_t rows, int64_t in);
-QuantizedRows CodeRows(float* memory, int64_t rows, int64_t in);
-/// Fills the sums of a row from its codes.
-void SumCodes(const RowOps& ops, const QuantizedRows& a, int64_t row);
+QuantizedRows CodeRows(float* memory, int64_t rows, int64_t in, CodeSums sums);
+/// Row `row` of `a` becomes x[in] as codes, with its scale and sums.
+void CodeRow(const RowOps& ops, const float* x, int64_t in, const QuantizedRows& a, int64_t row);
+/// Fills the sums of the groups of a row from its codes.
+void SumGroups(const RowOps& ops, const QuantizedRows& a, int64_t row);
 /// Copies all rows; both of one depth.
 void CopyCodes(const QuantizedRows& from, const QuantizedRows& to);
 

@@ -4,14 +4,22 @@
 namespace dgemma {
 namespace {
 
-/// Part of the sums of some rows and panels: `groups` groups of 64 inputs in codes of int8.
+/// Rows and panels from one group to another: `groups` groups of 64 inputs in codes of int8. The sums begin and end in registers
+/// where the call is the first or the last one of a row; otherwise they come from and go to `sums`.
 struct RowSumsCall {
   const int8_t* a;
   int64_t a_stride;
   const std::byte* codes;
   int64_t panel_stride;  // bytes
   int64_t groups;
-  int32_t* sums;           // [rows, kPanels, 16]
+  const int32_t* row_sum;  // of the activations of each row, `row_sum_stride` apart; null: sums go on
+  int64_t row_sum_stride;
+  int32_t* sums;         // [rows, kPanels, 16]
+  const float* a_scale;  // of each row
+  const std::byte* scales;
+  int64_t scale_stride;  // bytes from panel to panel
+  float* c;              // c = a_scale * (scale * sum); null: more groups follow
+  int64_t c_stride;
   const std::byte* ahead;  // memory to ask for while this runs: `ahead_step` bytes at each group
   int64_t ahead_step;
 };
@@ -25,11 +33,19 @@ void AddRowSums(const RowSumsCall& call) {
   const auto place = [sums = call.sums](size_t r, size_t v) {
     return sums + static_cast<int64_t>(r * Isa::kPanels) * kPanelLanes + static_cast<int64_t>(v) * kLanes;
   };
+  // Codes of weights are stored with an offset, which the sum of a row's activations takes away again; int32 may wrap.
+  const auto start = [&call](size_t r) {
+    constexpr uint32_t kOffset = Isa::template kSignedCodes<WeightKind::kInt8> ? 0 : 128;
+    return static_cast<int32_t>(
+        0 - kOffset * static_cast<uint32_t>(call.row_sum[static_cast<int64_t>(r) * call.row_sum_stride]));
+  };
   typename Isa::I dot[kRows][kVectors];
   DGEMMA_UNROLL
   for (size_t r = 0; r < kRows; ++r) {
     DGEMMA_UNROLL
-    for (size_t v = 0; v < kVectors; ++v) dot[r][v] = Isa::LoadInt(place(r, v));
+    for (size_t v = 0; v < kVectors; ++v) {
+      dot[r][v] = call.row_sum != nullptr ? Isa::SetInt(start(r)) : Isa::LoadInt(place(r, v));
+    }
   }
   const int64_t a_stride = call.a_stride, panel_stride = call.panel_stride, ahead_step = call.ahead_step;
   const int8_t* a = call.a;
@@ -45,10 +61,25 @@ void AddRowSums(const RowSumsCall& call) {
     a += kGroup;
     first += kGroup * kPanelLanes;
   }
-  DGEMMA_UNROLL
-  for (size_t r = 0; r < kRows; ++r) {
+  if (call.c == nullptr) {
     DGEMMA_UNROLL
-    for (size_t v = 0; v < kVectors; ++v) Isa::StoreInt(place(r, v), dot[r][v]);
+    for (size_t r = 0; r < kRows; ++r) {
+      DGEMMA_UNROLL
+      for (size_t v = 0; v < kVectors; ++v) Isa::StoreInt(place(r, v), dot[r][v]);
+    }
+    return;
+  }
+  DGEMMA_UNROLL
+  for (size_t v = 0; v < kVectors; ++v) {
+    const typename Isa::F scale =
+        Isa::LoadHalf(call.scales + static_cast<int64_t>(v / Isa::kVectors) * call.scale_stride +
+                      static_cast<int64_t>(v % Isa::kVectors) * kLanes * 2);
+    DGEMMA_UNROLL
+    for (size_t r = 0; r < kRows; ++r) {
+      const typename Isa::F scaled = Isa::Mul(Isa::ToFloat(dot[r][v]), scale);
+      Isa::Store(call.c + static_cast<int64_t>(r) * call.c_stride + static_cast<int64_t>(v) * kLanes,
+                 Isa::Mul(scaled, Isa::Set(call.a_scale[r])));
+    }
   }
 }
 
@@ -84,25 +115,15 @@ void WidenSteps(const std::byte* steps, const std::byte* codes, int64_t groups, 
   }
 }
 
-/// c = a_scale * (scale * sum) of all rows of `a` and up to kPanels panels.
-void ScaleRowSums(const QuantizedRows& a, const int32_t* sums, const std::byte* panels, int64_t panel_bytes,
-                  int64_t cols, float* c, int64_t c_stride) {
-  constexpr int64_t kLanes = kPanelLanes / static_cast<int64_t>(Isa::kVectors);
-  for (int64_t row = 0; row < a.rows; ++row) {
-    for (int64_t col = 0; col < cols; col += kLanes) {
-      const std::byte* scales = panels + col / kPanelLanes * panel_bytes + col % kPanelLanes * 2;
-      const typename Isa::F scaled = Isa::Mul(Isa::ToFloat(Isa::LoadInt(sums + col)), Isa::LoadHalf(scales));
-      const typename Isa::F value = Isa::Mul(scaled, Isa::Set(a.scale[row]));
-      if (cols - col >= kLanes) {
-        Isa::Store(c + col, value);
-      } else {
-        alignas(64) float part[kLanes];
-        Isa::Store(part, value);
-        std::memcpy(c + col, part, static_cast<size_t>(cols - col) * sizeof(float));
-      }
-    }
-    c += c_stride;
-    sums += static_cast<int64_t>(Isa::kPanels) * kPanelLanes;
+/// Runs a call whose last panel has columns that C has not: through a buffer.
+void PartialRowSums(RowSumsFunction run, RowSumsCall call, int64_t rows, int64_t cols) {
+  constexpr int64_t kStride = static_cast<int64_t>(Isa::kPanels) * kPanelLanes;
+  alignas(64) float buffer[static_cast<int64_t>(Isa::kRowScaledRows) * kStride];
+  float* c = std::exchange(call.c, buffer);
+  const int64_t stride = std::exchange(call.c_stride, kStride);
+  run(call);
+  for (int64_t r = 0; r < rows; ++r) {
+    std::memcpy(c + r * stride, buffer + r * kStride, static_cast<size_t>(cols) * sizeof(float));
   }
 }
 
@@ -113,10 +134,10 @@ void MultiplyRowScaled(const GroupedProduct& p) {
                  kTilePanels = static_cast<int64_t>(Isa::kPanels);
   constexpr int64_t kBlockRows = 8 * kTileRows, kGroup = kInt8RowWeights.group, kPieceGroups = 4;
   constexpr int64_t kPieceBytes = kPieceGroups * kGroup * kPanelLanes, kSums = kTilePanels * kPanelLanes;
-  constexpr uint32_t kOffset = Isa::template kSignedCodes<WeightKind::kInt8> ? 0 : 128;
-  alignas(64) std::byte widened[kTilePanels * kPieceBytes] = {};  // beyond the last group activations are zero
+  alignas(64) std::byte widened[kTilePanels * kPieceBytes];
   alignas(64) int32_t sums[kBlockRows * kSums];
   const bool stepped = p.format.stepped();
+  if (stepped) std::memset(widened, 0, sizeof(widened));  // beyond the last group activations are zero
   const int64_t panel_bytes = PanelBytes(p.format, p.in), scale_bytes = PanelScaleBytes(p.format, p.in);
   const int64_t groups = (p.in + kGroup - 1) / kGroup, stored_groups = GroupCount(p.format, p.in);
   const int64_t piece_groups = stepped ? kPieceGroups : groups;
@@ -132,13 +153,13 @@ void MultiplyRowScaled(const GroupedProduct& p) {
     call.a_stride = p.a.stride;
     call.codes = stepped ? widened : b + scale_bytes;
     call.panel_stride = stepped ? kPieceBytes : panel_bytes;
+    call.scales = b;
+    call.scale_stride = panel_bytes;
+    call.row_sum_stride = p.a.sum_stride;
+    call.c_stride = p.c_stride;
     call.ahead_step = next == nullptr ? 0 : (next_bytes / (all_tiles * groups) + 63) / 64 * 64;
     for (int64_t block = 0; block < p.a.rows; block += kBlockRows) {
       const QuantizedRows a = p.a.Rows(block, std::min(kBlockRows, p.a.rows - block));
-      for (int64_t row = 0; row < a.rows; ++row) {
-        const auto sum = static_cast<uint32_t>(a.RowSum()[row * a.sum_stride]);
-        std::fill_n(sums + row * kSums, kSums, static_cast<int32_t>(0 - kOffset * sum));
-      }
       const int64_t tiles = (a.rows + kTileRows - 1) / kTileRows;
       for (int64_t group = 0; group < groups; group += piece_groups) {
         call.groups = std::min(piece_groups, groups - group);
@@ -150,14 +171,20 @@ void MultiplyRowScaled(const GroupedProduct& p) {
         for (int64_t tile = 0, row = 0; tile < tiles; ++tile) {  // sizes differ by one at most
           const int64_t rows = a.rows / tiles + (tile < a.rows % tiles ? 1 : 0);
           call.a = a.code + row * a.stride + group * kGroup;
+          call.row_sum = group == 0 ? a.RowSum() + row * a.sum_stride : nullptr;
           call.sums = sums + row * kSums;
+          call.a_scale = a.scale + row;
+          call.c = group + call.groups == groups ? p.c + (block + row) * p.c_stride + col : nullptr;
           call.ahead = next == nullptr ? b : next + std::min(asked, next_bytes);
-          FindRowSums(static_cast<size_t>(rows), static_cast<size_t>(panels))(call);
+          const RowSumsFunction run = FindRowSums(static_cast<size_t>(rows), static_cast<size_t>(panels));
+          if (call.c == nullptr || cols == panels * kPanelLanes)
+            run(call);
+          else
+            PartialRowSums(run, call, rows, cols);
           asked += call.groups * call.ahead_step;
           row += rows;
         }
       }
-      ScaleRowSums(a, sums, b, panel_bytes, cols, p.c + block * p.c_stride + col, p.c_stride);
     }
   }
 }

@@ -25,20 +25,16 @@ ProductInput CpuKernels::Input(Matrix a, std::initializer_list<const Weight*> re
   const int64_t pair_floats = as_pairs ? PairFloats(a.rows, a.cols) : 0;
   float* room = memory.Floats(pair_floats + (as_codes ? CodeFloats(a.rows, a.cols) : 0));
   if (as_pairs) input.pairs = PairRows(room, a.rows, a.cols);
-  if (as_codes) input.codes = CodeRows(room + pair_floats, a.rows, a.cols);
+  const bool by_groups = any([](const WeightFormat& format) { return format.grouped() && !format.row_scale; });
+  const CodeSums sums = by_groups ? CodeSums::kGroups : CodeSums::kRow;
+  if (as_codes) input.codes = CodeRows(room + pair_floats, a.rows, a.cols, sums);
   auto prepare = [&](int64_t row) {
     if (as_pairs) {
       auto* values = reinterpret_cast<uint16_t*>(input.pairs.Row(row));
       row_.round_bf16(a.Row(row), a.cols, values);
       if (a.cols % 2 != 0) values[a.cols] = 0;
     }
-    if (as_codes) {
-      const QuantizedRows& codes = input.codes;
-      int8_t* code = codes.code + row * codes.stride;
-      codes.scale[row] = row_.quantize(a.Row(row), a.cols, code);
-      std::fill(code + a.cols, code + codes.stride, int8_t{0});
-      SumCodes(row_, codes, row);
-    }
+    if (as_codes) CodeRow(row_, a.Row(row), a.cols, input.codes, row);
   };
   RunRows(a.rows, 4 * a.cols, prepare);
   return input;
@@ -72,7 +68,7 @@ void CpuKernels::RunLinear(std::span<const LinearJob> jobs) {
     work += 2 * job.a.Count() * job.w.out * job.w.in;
   }
   // At least 4 panels, which a tile of one row takes at once.
-  const int64_t task_cols = TaskUnits(panels, pool_.threads(), 4, 64) * kPanel;
+  const int64_t task_cols = TaskUnits(panels, pool_.threads(), 2, 64) * kPanel;
   product_tasks_.clear();
   for (size_t job = 0; job < jobs.size(); ++job) {
     CutJob(job, RowBlocks(jobs[job].a.Count(), product_.tile_rows), jobs[job].w.out, task_cols, product_tasks_);

@@ -357,9 +357,11 @@ void AddFew(const float* a, const uint8_t* id, int64_t count, const float* b, in
 std::vector<ProductOps> MakeProductOps() {
   std::vector<ProductOps> found;
 #if HWY_TARGET == HWY_AVX3
-  if (HasBf16Dots()) found.push_back({"AVX3 bf16", kTileRows, &MultiplyWithDots, &TransposePanels, &AddFew, &Widen});
+  if (HasBf16Dots()) {
+    found.push_back({"AVX3 bf16", kTileRows, &MultiplyWithDots, &TransposePanels, &AddFew, &PairRows, &Widen});
+  }
 #endif
-  found.push_back({hwy::TargetName(HWY_TARGET), kTileRows, &Multiply, &TransposePanels, &AddFew, &Widen});
+  found.push_back({hwy::TargetName(HWY_TARGET), kTileRows, &Multiply, &TransposePanels, &AddFew, nullptr, &Widen});
   return found;
 }
 

@@ -32,7 +32,7 @@ inline Matrix PairRows(float* memory, int64_t rows, int64_t in) {
 /// Room at `memory` for rows [rows, in] in the one form that products with weights of this format read.
 inline ProductInput InputRoom(float* memory, int64_t rows, int64_t in, const WeightFormat& format) {
   ProductInput room{{memory, rows, in, PaddedStride(in)}, {}, {}};
-  if (format.grouped()) room.codes = CodeRows(memory, rows, in);
+  if (format.grouped()) room.codes = CodeRows(memory, rows, in, SumsOf(format));
   if (format.kind == WeightKind::kBf16) room.pairs = PairRows(memory, rows, in);
   return room;
 }

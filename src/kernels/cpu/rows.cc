@@ -191,8 +191,9 @@ ExpSums Exponentiate(float* x, int64_t n, float max) {
   return {Total(sum), Total(weighted)};
 }
 
-float Quantize(const float* x, int64_t n, int8_t* code) {
+CodedRow Quantize(const float* x, int64_t n, int8_t* code) {
   const RowTag d;
+  const hn::RebindToSigned<RowTag> di;
   const hn::Rebind<int8_t, RowTag> d8;
   RowVec most = hn::Zero(d);
   auto finite = hn::Eq(most, most);
@@ -205,11 +206,14 @@ float Quantize(const float* x, int64_t n, int8_t* code) {
   const bool all_finite = hn::AllTrue(d, finite);
   if (largest < kLeastActivation || !all_finite) {
     std::fill_n(code, n, int8_t{0});
-    return all_finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
+    return {all_finite ? 0.0f : std::numeric_limits<float>::quiet_NaN(), 0};
   }
   const RowVec inverse = hn::Set(d, 127.0f / largest);
+  auto sum = hn::Zero(di);
   for (int64_t i = 0; i < n; i += kLanes) {
-    const auto codes = hn::DemoteTo(d8, hn::NearestInt(hn::Mul(LoadPart(x + i, n - i, 0.0f), inverse)));
+    const auto nearest = hn::NearestInt(hn::Mul(LoadPart(x + i, n - i, 0.0f), inverse));
+    const auto codes = hn::DemoteTo(d8, nearest);
+    sum = hn::Add(sum, nearest);
     if (n - i >= kLanes) {
       hn::StoreU(codes, d8, code + i);
     } else {
@@ -218,7 +222,7 @@ float Quantize(const float* x, int64_t n, int8_t* code) {
       std::copy_n(lanes, n - i, code + i);
     }
   }
-  return largest / 127.0f;
+  return {largest / 127.0f, hn::GetLane(hn::SumOfLanes(di, sum))};
 }
 
 void RoundBf16(const float* x, int64_t n, uint16_t* out) {

@@ -70,6 +70,10 @@ struct ProductOps {
   /// b: float32 panels as transpose writes them, panel_stride floats apart; cols at most 64.
   void (*add_few)(const float* a, const uint8_t* id, int64_t count, const float* b, int64_t panel_stride, int64_t cols,
                   float* c);
+  /// Rows 2p and 2p + 1 of `from`, rounded to bfloat16 (ToBf16, but denormal values become 0), as pairs in place of floats:
+  /// to[width / 16][p < pairs][16]. from: rows of `width` floats, a multiple of 16, `stride` floats apart. Null where products of
+  /// pairs are widened.
+  void (*pair_rows)(const float* from, int64_t stride, int64_t pairs, int64_t width, float* to);
   /// to[16 r + j] = scale[r] * (code[r, j] - offset) - min[r] of the wanted rows, one rounding an operation; others are left as they
   /// are. In stepped formats the code is (step[r] * stored + base[r]) mod 256.
   void (*widen)(const GroupedColumns& from, float* to);
@@ -91,6 +95,12 @@ struct ExpSums {
 struct AboveThreshold {
   int64_t count;
   float below;
+};
+
+/// What one float of a code is worth (NaN: some value was not finite), and the sum of the codes.
+struct CodedRow {
+  float scale;
+  int32_t sum;
 };
 
 /// State of one row's online softmax: running maximum and running sum of exp(score - max).
@@ -128,7 +138,7 @@ struct RowOps {
   /// Places of the values above a threshold, ascending; n at most 256, room for all of them. Returns how many.
   int64_t (*list_above)(const float* x, int64_t n, float threshold, uint8_t* places);
   /// QuantizeActivations of tensor/groups.h, the same bits.
-  float (*quantize)(const float* x, int64_t n, int8_t* code);
+  CodedRow (*quantize)(const float* x, int64_t n, int8_t* code);
   /// sum[g] = sum of code[16 g .. 16 g + 15]
   void (*sum_codes)(const int8_t* code, int64_t groups, int32_t* sum);
   /// ToBf16 of tensor/rounding.h, the same bits.

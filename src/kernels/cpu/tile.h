@@ -37,6 +37,8 @@ bool HasBf16Dots();
 /// Products are exact, both additions round to nearest, denormal inputs and results count as 0: VDPBF16PS in Intel's Software
 /// Developer's Manual, volume 2, which also says that it heeds no MXCSR.
 TileFunction FindDotTile(int64_t rows, int64_t panels);
+/// See ProductOps::pair_rows. Only where HasBf16Dots.
+void PairRows(const float* from, int64_t stride, int64_t pairs, int64_t width, float* to);
 /// Dot products from registers only, `rounds` times; returns the operations done. The machine's peak where HasBf16Dots.
 double DotPeak(int64_t rounds, float* sink);
 
