@@ -50,7 +50,8 @@ struct Segment {
 /// Segments of one sequence stand in order: a commit before the canvas that continues it.
 struct Pass {
   std::vector<Segment> segments;
-  std::stop_token stop;  ///< checked before every layer
+  std::stop_token stop;           ///< checked before every layer
+  bool rounds_attention = false;  ///< of canvases, see AttentionSpan::rounds
 };
 
 }  // namespace dgemma

@@ -4,7 +4,9 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/cpu/simd.h"
 #include "op_cases.h"
+#include "tensor/rounding.h"
 
 namespace dgemma::test {
 namespace {
@@ -50,6 +52,15 @@ struct Timeline {
     const double score = SumBound(shape.head_size, LargestRowNorm(q, shape.head_size),
                                   2 / std::sqrt(static_cast<double>(shape.head_size)));
     return 5 * (2 * score + (std::sqrt(static_cast<double>(keys)) + 20) * kEps);
+  }
+
+  /// As it is when queries, keys and values have been rounded to bfloat16.
+  Timeline Rounded() const {
+    Timeline rounded = *this;
+    for (std::vector<float>* values : {&rounded.q, &rounded.k, &rounded.v}) {
+      for (float& value : *values) value = FromBf16(ToBf16(value));
+    }
+    return rounded;
   }
 
   QkvShape shape;
@@ -168,6 +179,7 @@ struct CanvasCase {
     span.causal = false;
     span.local = local.view;
     span.local_rows = canvas;
+    span.rounds = rounds;
     return span;
   }
   Rows Run(Kernels& kernels) const {
@@ -180,6 +192,7 @@ struct CanvasCase {
   const Timeline& line;
   int64_t prompt, canvas, window;
   Store cache, local;
+  bool rounds = false;
 };
 
 TEST(Attend, CanvasRowsAgreeWithRef) {
@@ -199,10 +212,33 @@ TEST(Attend, CanvasRowsAgreeWithRef) {
   }
 }
 
-TEST(Attend, GivesASequenceTheSameBytesAloneAndAmongNeighbours) {
+/// Against ref with sides that are rounded already: what is left is the rounding of probabilities, each by 2^-9 of itself.
+TEST(Attend, CanvasRowsOfRoundedSidesAgreeWithRef) {
+  const bool native = ChooseProductOps().pair_rows != nullptr;
+  for (const QkvShape& shape : kShapes) {
+    const bool rounds = native && shape.head_size % 16 == 0;
+    const Timeline line(shape, 700, 51), seen = rounds ? line.Rounded() : line;
+    for (int64_t prompt : {0, 1, 70, 601}) {
+      for (int64_t canvas : {1, 6, 65}) {
+        for (int64_t window : {0, 8, 65, 66}) {  // pairs of keys of which one or none is seen
+          CanvasCase c(line, prompt, canvas, window);
+          c.rounds = true;
+          const Rows actual = c.Run(*Cpu());
+          ExpectClose(Label("rounded canvas after " + std::to_string(prompt), shape, {canvas, window, 0}),
+                      CanvasCase(seen, prompt, canvas, window).Run(*Ref()).view, actual.view,
+                      line.Bound(prompt + canvas) + (rounds ? 5 * 0x1p-9 : 0));
+          EXPECT_TRUE(SameBits(actual.view, c.Run(*Cpu(4)).view));
+        }
+      }
+    }
+  }
+}
+
+void CheckNeighbours(bool rounds) {
   const QkvShape shape{8, 2, 32};
   const Timeline line(shape, 200, 61), other(shape, 200, 71);
-  const CanvasCase first(line, 90, 40, 16), second(other, 33, 70, 16);
+  CanvasCase first(line, 90, 40, 16), second(other, 33, 70, 16);
+  first.rounds = second.rounds = rounds;
   const std::unique_ptr<Kernels> cpu = Cpu();
   const Rows alone = first.Run(*cpu), other_alone = second.Run(*cpu);
   Rows q(110, 256), out(110, 256);
@@ -213,6 +249,11 @@ TEST(Attend, GivesASequenceTheSameBytesAloneAndAmongNeighbours) {
   cpu->Attend(spans, shape, q.view, out.view);
   EXPECT_TRUE(SameBits(other_alone.view, out.view.Rows(0, 70)));
   EXPECT_TRUE(SameBits(alone.view, out.view.Rows(70, 40)));
+}
+
+TEST(Attend, GivesASequenceTheSameBytesAloneAndAmongNeighbours) {
+  CheckNeighbours(false);
+  CheckNeighbours(true);
 }
 
 struct ProjectionCase {

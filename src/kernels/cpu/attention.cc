@@ -2,6 +2,7 @@
 // for every row, with an online softmax: a row's bits do not depend on how the prompt was cut or on which rows share its task.
 // Slots that a row does not see are never used for it, whatever they hold.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -22,6 +23,7 @@ struct QueryBlock {
   Matrix sums;     // [pairs, Q]
   Matrix scores;   // [pairs, kScoreKeys]
   SoftmaxState* states;
+  float* rounded;  // keys or values of kScoreKeys keys as pairs of bfloat16
 };
 
 void ScoreKeys(const ProductOps& ops, const QueryBlock& block, const KeyBlock& keys, KeyRange seen) {
@@ -81,6 +83,17 @@ void AddRows(const ProductOps& ops, const QueryBlock& block, const KeyBlock& key
   }
 }
 
+/// Scores become probabilities relative to the running maximum, which earlier sums follow.
+template <typename SeenBy>
+void UpdateSoftmax(const RowOps& rows, const QueryBlock& block, SeenBy seen_by) {
+  for (int64_t pair = 0; pair < block.pairs; ++pair) {
+    const KeyRange seen = seen_by(pair / block.group);
+    if (seen.begin >= seen.end) continue;
+    const float factor = rows.softmax_block(block.scores.Row(pair), seen.begin, seen.end, block.states[pair]);
+    if (factor != 1.0f) rows.scale(block.sums.Row(pair), block.head_size, factor, nullptr, block.sums.Row(pair));
+  }
+}
+
 /// Visits one block; seen_by(row) is the range of its keys that a row of the task sees.
 template <typename SeenBy>
 void VisitBlock(const ProductOps& ops, const RowOps& rows, const QueryBlock& block, const KeyBlock& keys,
@@ -93,12 +106,7 @@ void VisitBlock(const ProductOps& ops, const RowOps& rows, const QueryBlock& blo
   }
   if (all.begin >= all.end) return;
   ScoreKeys(ops, block, keys, all);
-  for (int64_t pair = 0; pair < block.pairs; ++pair) {
-    const KeyRange seen = seen_by(pair / block.group);
-    if (seen.begin >= seen.end) continue;
-    const float factor = rows.softmax_block(block.scores.Row(pair), seen.begin, seen.end, block.states[pair]);
-    if (factor != 1.0f) rows.scale(block.sums.Row(pair), block.head_size, factor, nullptr, block.sums.Row(pair));
-  }
+  UpdateSoftmax(rows, block, seen_by);
   constexpr int64_t kMixedPairs = 24;  // rows of different ranges that share a product: a few register tiles
   for (int64_t row = 0; row < count;) {
     const KeyRange seen = seen_by(row);
@@ -110,6 +118,85 @@ void VisitBlock(const ProductOps& ops, const RowOps& rows, const QueryBlock& blo
   }
 }
 
+/// A row of floats becomes bfloat16 in place: value i in half i of its memory, so that halves 2k and 2k + 1 are float k's.
+void RoundInPlace(const RowOps& rows, float* row, int64_t begin, int64_t end) {
+  rows.round_bf16(row + begin, end - begin, reinterpret_cast<uint16_t*>(row) + begin);
+}
+
+/// Halves that `mask` leaves out of pair `pair` of panels [panels][pairs][16] become zero.
+void KeepHalves(float* panels, int64_t count, int64_t pairs, int64_t pair, uint32_t mask) {
+  for (int64_t panel = 0; panel < count; ++panel) {
+    for (int64_t lane = 0; lane < kPanel; ++lane) {
+      float& both = panels[(panel * pairs + pair) * kPanel + lane];
+      both = std::bit_cast<float>(std::bit_cast<uint32_t>(both) & mask);
+    }
+  }
+}
+
+/// ScoreKeys for queries that are pairs of bfloat16.
+void ScorePairs(const ProductOps& ops, const QueryBlock& block, const KeyBlock& keys, KeyRange seen) {
+  const KvStore& store = *keys.store;
+  ForEachRun(keys, {seen.begin / kKeyPanel * kKeyPanel, seen.end}, [&](KeyRange run) {
+    const int64_t panels = (run.end - run.begin + kKeyPanel - 1) / kKeyPanel, depth = block.head_size / 2;
+    ops.pair_rows(store.k + store.KeyIndex(keys.kv_head, keys.Slot(run.begin), 0), kKeyPanel, panels * depth, kKeyPanel,
+                  block.rounded);
+    Product product;
+    product.a = block.queries.data;
+    product.a_stride = block.queries.stride;
+    product.rows = block.pairs;
+    product.b = block.rounded;
+    product.format = PanelFormat::kBf16Pairs;
+    product.b_panel_stride = depth * kKeyPanel;
+    product.depth = depth;
+    product.cols = panels * kKeyPanel;
+    product.c = block.scores.data + run.begin;
+    product.c_stride = block.scores.stride;
+    ops.multiply(product);
+  });
+}
+
+/// AddValues for all rows, whose probabilities are rounded here. A key that is not seen and shares its pair with one that is has
+/// probability and value 0, whatever its slot holds.
+void AddValuePairs(const ProductOps& ops, const RowOps& rows, const QueryBlock& block, const KeyBlock& keys,
+                   KeyRange seen) {
+  const KvStore& store = *keys.store;
+  const KeyRange whole{seen.begin / 2 * 2, (seen.end + 1) / 2 * 2};
+  for (int64_t pair = 0; pair < block.pairs; ++pair) {
+    float* probabilities = block.scores.Row(pair);
+    if (whole.begin < seen.begin) probabilities[whole.begin] = 0;
+    if (whole.end > seen.end) probabilities[seen.end] = 0;
+    RoundInPlace(rows, probabilities, whole.begin, whole.end);
+  }
+  ForEachRun(keys, whole, [&](KeyRange run) {
+    const int64_t size = block.head_size, depth = (run.end - run.begin) / 2;
+    ops.pair_rows(store.v + store.ValueIndex(keys.kv_head, keys.Slot(run.begin), 0), size, depth, size, block.rounded);
+    if (run.begin < seen.begin) KeepHalves(block.rounded, size / kPanel, depth, 0, 0xFFFF0000u);
+    if (run.end > seen.end) KeepHalves(block.rounded, size / kPanel, depth, depth - 1, 0x0000FFFFu);
+    Product product;
+    product.a = block.scores.data + run.begin / 2;
+    product.a_stride = block.scores.stride;
+    product.rows = block.pairs;
+    product.b = block.rounded;
+    product.format = PanelFormat::kBf16Pairs;
+    product.b_panel_stride = depth * kPanel;
+    product.depth = depth;
+    product.cols = size;
+    product.c = block.sums.data;
+    product.c_stride = block.sums.stride;
+    product.start = Start::kAdd;
+    ops.multiply(product);
+  });
+}
+
+/// VisitBlock where all rows see the same keys and both sides of both products are pairs of bfloat16.
+void VisitPairs(const ProductOps& ops, const RowOps& rows, const QueryBlock& block, const KeyBlock& keys,
+                KeyRange seen) {
+  if (seen.begin >= seen.end) return;
+  ScorePairs(ops, block, keys, seen);
+  UpdateSoftmax(rows, block, [&](int64_t) { return seen; });
+  AddValuePairs(ops, rows, block, keys, seen);
+}
+
 }  // namespace
 
 void CpuKernels::AttendTask(const AttentionTask& task, const QkvShape& shape, Matrix q, Matrix out,
@@ -117,29 +204,38 @@ void CpuKernels::AttendTask(const AttentionTask& task, const QkvShape& shape, Ma
   const AttentionSpan& span = *task.span;
   const int64_t size = shape.head_size, group = shape.heads / shape.kv_heads, stride = PaddedStride(size);
   const int64_t pairs = (task.end - task.begin) * group, score_stride = kScoreKeys + kRowPadding;
-  QueryBlock block{pairs, group, size, {scratch, pairs, size, stride}, {}, {}, nullptr};
+  QueryBlock block{pairs, group, size, {scratch, pairs, size, stride}, {}, {}, nullptr, nullptr};
   block.sums = {scratch + pairs * stride, pairs, size, stride};
   block.scores = {block.sums.data + pairs * stride, pairs, kScoreKeys, score_stride};
   block.states = static_cast<SoftmaxState*>(static_cast<void*>(block.scores.data + pairs * score_stride));
+  block.rounded = block.scores.data + pairs * (score_stride + 4);
+  const bool in_pairs = span.rounds && !span.causal && product_.pair_rows != nullptr && size % kPanel == 0;
   const auto head_bytes = static_cast<size_t>(size) * sizeof(float);
   auto column = [&](int64_t pair) { return (task.kv_head * group + pair % group) * size; };
   auto pass_row = [&](int64_t pair) { return span.row + task.begin + pair / group; };
   for (int64_t pair = 0; pair < pairs; ++pair) {
     std::memcpy(block.queries.Row(pair), q.Row(pass_row(pair)) + column(pair), head_bytes);
+    if (in_pairs) RoundInPlace(row_, block.queries.Row(pair), 0, size);
     std::memset(block.sums.Row(pair), 0, head_bytes);
     std::construct_at(block.states + pair, -std::numeric_limits<float>::infinity(), 0.0f);
   }
+  const auto visit = [&](const KeyBlock& keys, const auto& seen_by) {
+    if (in_pairs)
+      VisitPairs(product_, row_, block, keys, seen_by(0));
+    else
+      VisitBlock(product_, row_, block, keys, seen_by);
+  };
   const KeyRange first = CacheRange(span, task.begin), last = CacheRange(span, task.end - 1);
   for (int64_t pos = first.begin / kScoreKeys * kScoreKeys; pos < last.end; pos += kScoreKeys) {
-    VisitBlock(product_, row_, block, {&span.cache, task.kv_head, pos}, [&](int64_t row) {
+    visit({&span.cache, task.kv_head, pos}, [&](int64_t row) {
       const KeyRange seen = CacheRange(span, task.begin + row);
       return KeyRange{std::clamp<int64_t>(seen.begin - pos, 0, kScoreKeys),
                       std::clamp<int64_t>(seen.end - pos, 0, kScoreKeys)};
     });
   }
   for (int64_t slot = 0; !span.causal && slot < span.local_rows; slot += kScoreKeys) {
-    VisitBlock(product_, row_, block, {&span.local, task.kv_head, slot},
-               [&](int64_t) { return KeyRange{0, std::min(kScoreKeys, span.local_rows - slot)}; });
+    visit({&span.local, task.kv_head, slot},
+          [&](int64_t) { return KeyRange{0, std::min(kScoreKeys, span.local_rows - slot)}; });
   }
   for (int64_t pair = 0; pair < pairs; ++pair) {
     row_.divide(block.sums.Row(pair), size, block.states[pair].sum, out.Row(pass_row(pair)) + column(pair));

@@ -64,10 +64,10 @@ inline int64_t AttentionPairs(int64_t head_size) { return std::clamp<int64_t>(24
 /// Keys that one step of the online softmax covers, aligned to positions: four blocks of slots.
 inline constexpr int64_t kScoreKeys = 256;
 
-/// Floats of one thread's attention scratch: queries, sums, scores, states.
+/// Floats of one thread's attention scratch: queries, sums, scores, states, and the keys or values of a step as pairs.
 inline int64_t AttentionFloats(int64_t head_size, int64_t group) {
   const int64_t pairs = std::max(AttentionPairs(head_size), group);
-  return pairs * (2 * PaddedStride(head_size) + (kScoreKeys + kRowPadding) + 4);
+  return pairs * (2 * PaddedStride(head_size) + (kScoreKeys + kRowPadding) + 4) + kScoreKeys / 2 * head_size;
 }
 
 /// Floats of u [rows, rank] of every reader that has deltas.
