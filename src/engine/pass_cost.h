@@ -19,7 +19,7 @@ namespace dgemma {
 struct Operations {
   double integers = 0;  ///< int8 dot products: with weights in groups
   double floats = 0;    ///< float32: with float32 weights, in attention, in soft embeddings
-  double bf16 = 0;      ///< of bfloat16 pairs: with bfloat16 weights
+  double bf16 = 0;      ///< of bfloat16 pairs: with bfloat16 weights, in attention of canvases with weights in groups
 
   Operations& operator+=(const Operations& other);
 };

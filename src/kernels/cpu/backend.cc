@@ -93,14 +93,7 @@ void CpuKernels::AddRmsNorm(Matrix x, Matrix sum) {
 
 void CpuKernels::NormAdd(Matrix y, const Weight& weight, Matrix residual) {
   auto norm = [&](int64_t row) {
-    float* h = residual.Row(row);
-    const float scale = NormScale(y.Row(row), y.cols);
-    float normed[kColumnBlock];
-    for (int64_t col = 0; col < y.cols; col += kColumnBlock) {
-      const int64_t n = std::min(kColumnBlock, y.cols - col);
-      row_.scale(y.Row(row) + col, n, scale, weight.Vector() + col, normed);
-      row_.add(h + col, normed, n, h + col);
-    }
+    row_.add_scaled(y.Row(row), y.cols, NormScale(y.Row(row), y.cols), weight.Vector(), 1, residual.Row(row));
   };
   RunRows(y.rows, 6 * y.cols, norm);
 }
@@ -111,18 +104,10 @@ void CpuKernels::JoinBranches(Matrix dense, Matrix experts, const BranchNorms& n
   float* joined_rows = gathered_.Floats(h.rows * PaddedStride(width));
   auto join = [&](int64_t row) {
     float* joined = joined_rows + row * PaddedStride(width);
-    float* residual = h.Row(row);
-    const float dense_scale = NormScale(dense.Row(row), width), experts_scale = NormScale(experts.Row(row), width);
-    float normed[kColumnBlock];
-    for (int64_t col = 0; col < width; col += kColumnBlock) {
-      const int64_t n = std::min(kColumnBlock, width - col);
-      row_.scale(dense.Row(row) + col, n, dense_scale, norms.dense.Vector() + col, joined + col);
-      row_.scale(experts.Row(row) + col, n, experts_scale, norms.experts.Vector() + col, normed);
-      row_.add(joined + col, normed, n, joined + col);
-    }
-    NormRow(joined, width, norms.joined.Vector(), joined);
-    row_.add(residual, joined, width, residual);
-    row_.scale(residual, width, scalar[static_cast<size_t>(row)], nullptr, residual);
+    NormRow(dense.Row(row), width, norms.dense.Vector(), joined);
+    row_.add_scaled(experts.Row(row), width, NormScale(experts.Row(row), width), norms.experts.Vector(), 1, joined);
+    row_.add_scaled(joined, width, NormScale(joined, width), norms.joined.Vector(), scalar[static_cast<size_t>(row)],
+                    h.Row(row));
   };
   RunRows(h.rows, 16 * width, join);
 }

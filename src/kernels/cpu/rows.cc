@@ -59,6 +59,15 @@ void Add(const float* x, const float* y, int64_t n, float* out) {
   }
 }
 
+void AddScaled(const float* x, int64_t n, float scale, const float* weight, float factor, float* sum) {
+  const RowTag d;
+  const RowVec by = hn::Set(d, scale), times = hn::Set(d, factor);
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const RowVec scaled = hn::Mul(hn::Mul(LoadPart(x + i, n - i, 0.0f), by), LoadPart(weight + i, n - i, 0.0f));
+    StorePart(hn::Mul(hn::Add(LoadPart(sum + i, n - i, 0.0f), scaled), times), n - i, sum + i);
+  }
+}
+
 void WeightedSum(const float* x, int64_t stride, std::span<const int64_t> place, const float* weight, int64_t n,
                  float* out) {
   const RowTag d;
@@ -291,9 +300,9 @@ void SumCodes(const int8_t* code, int64_t groups, int32_t* sum) {
 }
 
 RowOps MakeRowOps() {
-  return {&SumSquares, &Scale,        &Add,      &WeightedSum, &Divide,     &GeluMultiply,
-          &Rotate,     &SoftmaxBlock, &Softcap,  &Temper,      &InspectRow, &Exponentiate,
-          &Above,      &ListAbove,    &Quantize, &SumCodes,    &RoundBf16};
+  return {&SumSquares,   &Scale,  &Add,          &AddScaled, &WeightedSum, &Divide,
+          &GeluMultiply, &Rotate, &SoftmaxBlock, &Softcap,   &Temper,      &InspectRow,
+          &Exponentiate, &Above,  &ListAbove,    &Quantize,  &SumCodes,    &RoundBf16};
 }
 
 }  // namespace HWY_NAMESPACE

@@ -115,6 +115,8 @@ struct RowOps {
   /// out = (x * scale) * weight; weight null = ones; may alias.
   void (*scale)(const float* x, int64_t n, float scale, const float* weight, float* out);
   void (*add)(const float* x, const float* y, int64_t n, float* out);
+  /// sum = (sum + (x * scale) * weight) * factor, one rounding an operation; x may be sum.
+  void (*add_scaled)(const float* x, int64_t n, float scale, const float* weight, float factor, float* sum);
   /// out = sum over k, in order, of weight[k] times row place[k] of x, whose rows are `stride` apart.
   void (*weighted_sum)(const float* x, int64_t stride, std::span<const int64_t> place, const float* weight, int64_t n,
                        float* out);
