@@ -40,8 +40,7 @@ Result<void> PassRunner::Run(std::span<PassJob* const> jobs, std::stop_token sto
                [](const PassJob* job) { return !job->has_canvas(); });
   Pass pass;
   pass.stop = std::move(stop);
-  // Weights that were rounded to bfloat16 or less make keys and values that are no more exact.
-  pass.rounds_attention = model_.weights.layers.front().qkv.q.format != kFloat32Weights;
+  pass.rounds_attention = model_.rounds_attention();
   for (const PassJob* job : ordered)
     pass.segments.insert(pass.segments.end(), job->segments.begin(), job->segments.end());
   return Guarded([&]() -> Result<void> {  // backends grow their scratch inside a pass
