@@ -92,8 +92,8 @@ struct AttentionSpan {
   bool causal = true;
   KvStore local;  ///< bidirectional: keys and values of the canvas, of this pass or kept; every row sees all of them
   int64_t local_rows = 0;  ///< bidirectional: slots of `local` that hold a row, from 0
-  /// Bidirectional: a backend may round queries, keys, probabilities and values to bfloat16 before it multiplies them, where that
-  /// is faster. Sums stay float32.
+  /// Bidirectional, Q a multiple of kKeyPanel: queries, keys, probabilities (up to a factor) and values are rounded to bfloat16
+  /// before they are multiplied. Sums stay float32.
   bool rounds = false;
 };
 

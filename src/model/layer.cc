@@ -75,7 +75,7 @@ LayerPlan PlanLayer(const Model& model, const Activations& activations, const Pa
     span.window = layer.sliding ? model.config.window : 0;
     span.causal = segment.causal();
     if (!segment.causal()) {
-      span.rounds = pass.rounds_attention;
+      span.rounds = pass.rounds_attention && layer.head_size % kKeyPanel == 0;
       const KvStore scratch = activations.Local(canvases++, layer, segment.rows());
       span.local = segment.store != nullptr ? segment.store->Layer(index) : scratch;
       span.local_rows = segment.places.empty() ? segment.rows() : segment.store->rows();

@@ -104,6 +104,65 @@ TEST_F(InstructionSet, RoundsToBfloat16AsTheDefinition) {
   }
 }
 
+TEST_F(InstructionSet, PairsRowsAsTheDefinition) {
+  constexpr int64_t kStride = 51, kPairs = 5, kWidth = 48;
+  const std::vector<float> x = ValuesOfEveryKind(2 * kPairs * kStride);
+  Force(0);
+  for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
+    Force(target);
+    for (const ProductOps& ops : SupportedProductOps()) {
+      std::vector<float> pairs(static_cast<size_t>(kPairs * kWidth) + 1, 99.0f);
+      ops.pair_rows(x.data(), kStride, kPairs, kWidth, pairs.data());
+      EXPECT_EQ(pairs.back(), 99.0f) << "written past the pairs";
+      int64_t wrong = 0;
+      for (int64_t row = 0; row < 2 * kPairs; ++row) {
+        for (int64_t col = 0; col < kWidth; ++col) {
+          const float value = x[static_cast<size_t>(row * kStride + col)];
+          uint32_t pair = 0;
+          const int64_t place = (col / kPanel * kPairs + row / 2) * kPanel + col % kPanel;
+          std::memcpy(&pair, pairs.data() + place, sizeof(pair));
+          const auto half = static_cast<uint16_t>(row % 2 == 0 ? pair : pair >> 16);
+          const bool flushed = std::abs(value) < FLT_MIN && (half & 0x7FFF) == 0;
+          wrong += half == ToBf16(value) || flushed ? 0 : 1;
+        }
+      }
+      EXPECT_EQ(wrong, 0) << ops.target;
+    }
+  }
+}
+
+/// Attention of a canvas whose sides are rounded: 23 rows see 37 of the canvas's 64 slots, the others hold NaN.
+TEST_F(InstructionSet, AttendsInPairsAsTheDefinition) {
+  constexpr QkvShape kShape{4, 2, 32};
+  constexpr int64_t kRows = 23, kSeen = 37;
+  std::vector<float> k(2 * 32 * kKeyBlock, std::numeric_limits<float>::quiet_NaN()), v = k;
+  AttentionSpan span;
+  span.rows = kRows;
+  span.causal = false;
+  span.rounds = true;
+  span.local = {k.data(), v.data(), 2, 32, kKeyBlock};
+  span.cache = span.local;  // nothing of it is seen
+  span.local_rows = kSeen;
+  const std::vector<float> keys = Normals(2 * kSeen * 32, 1, 2 / std::sqrt(32.0f)), values = Normals(2 * kSeen * 32, 2);
+  for (int64_t i = 0; i < 2 * kSeen * 32; ++i) {
+    const int64_t head = i / (kSeen * 32), slot = i / 32 % kSeen, dim = i % 32;
+    k[static_cast<size_t>(span.local.KeyIndex(head, slot, dim))] = keys[static_cast<size_t>(i)];
+    v[static_cast<size_t>(span.local.ValueIndex(head, slot, dim))] = values[static_cast<size_t>(i)];
+  }
+  const Rows q(kRows, 128, Normals(kRows * 128, 3));
+  Rows expected(kRows, 128);
+  Ref()->Attend({&span, 1}, kShape, q.view, expected.view);
+  Force(0);
+  for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
+    Force(target);
+    Rows actual(kRows, 128);
+    Cpu()->Attend({&span, 1}, kShape, q.view, actual.view);
+    // Both round probabilities, by up to 2^-9 of themselves and with different factors; values are below 5.
+    ExpectClose(std::string("attention in pairs ") + hwy::TargetName(target), expected.view, actual.view,
+                2 * 5 * 0x1p-9);
+  }
+}
+
 /// Products of bfloat16 pairs, every way that the instruction set has, against sums in float64. A product of two bfloat16 values is
 /// exact in float32, so one rounding for each addition is all there is: |error| <= n eps / (1 - n eps) * sum |a| |b|.
 TEST_F(InstructionSet, MultipliesBfloat16WithinTheRoundingOfItsSums) {

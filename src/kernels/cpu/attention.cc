@@ -209,7 +209,7 @@ void CpuKernels::AttendTask(const AttentionTask& task, const QkvShape& shape, Ma
   block.scores = {block.sums.data + pairs * stride, pairs, kScoreKeys, score_stride};
   block.states = static_cast<SoftmaxState*>(static_cast<void*>(block.scores.data + pairs * score_stride));
   block.rounded = block.scores.data + pairs * (score_stride + 4);
-  const bool in_pairs = span.rounds && !span.causal && product_.pair_rows != nullptr && size % kPanel == 0;
+  const bool in_pairs = span.rounds && !span.causal;
   const auto head_bytes = static_cast<size_t>(size) * sizeof(float);
   auto column = [&](int64_t pair) { return (task.kv_head * group + pair % group) * size; };
   auto pass_row = [&](int64_t pair) { return span.row + task.begin + pair / group; };

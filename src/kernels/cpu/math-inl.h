@@ -13,6 +13,17 @@ namespace dgemma {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
+/// ToBf16 of tensor/rounding.h, in the low half of every lane.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE hn::Vec<hn::RebindToUnsigned<D>> Bf16Bits(D /*d*/, V v) {
+  const hn::RebindToUnsigned<D> du;
+  const auto bits = hn::BitCast(du, v), high = hn::ShiftRight<16>(bits);
+  const auto odd = hn::And(high, hn::Set(du, 1u));
+  const auto nearest = hn::ShiftRight<16>(hn::Add(hn::Add(bits, hn::Set(du, 0x7FFFu)), odd));
+  const auto quiet = hn::Or(high, hn::Set(du, 0x40u));
+  return hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(v)), quiet, nearest);
+}
+
 /// e^x to 2 ulp for x <= 88; 0 below -87.3 (where float32 would be subnormal); about 1.65e38 above 88.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V Exp(D d, V x) {

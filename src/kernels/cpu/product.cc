@@ -13,6 +13,7 @@
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 
 #include "hwy/highway.h"
+#include "kernels/cpu/math-inl.h"
 #include "kernels/cpu/product-inl.h"
 #include "kernels/cpu/transpose-inl.h"
 #include "kernels/cpu/widen-inl.h"
@@ -269,6 +270,20 @@ void MultiplyWithDots(const Product& p) {
 }
 #endif
 
+/// See ProductOps::pair_rows.
+void RoundPairs(const float* from, int64_t stride, int64_t pairs, int64_t width, float* to) {
+  const TileTag d;
+  for (int64_t col = 0; col < width; col += kPanel) {
+    const float* even = from + col;
+    for (int64_t pair = 0; pair < pairs; ++pair, even += 2 * stride, to += kPanel) {
+      for (int64_t j = 0; j < kPanel; j += kLanes) {
+        const auto low = Bf16Bits(d, hn::LoadU(d, even + j)), high = Bf16Bits(d, hn::LoadU(d, even + stride + j));
+        hn::StoreU(hn::BitCast(d, hn::Or(low, hn::ShiftLeft<16>(high))), d, to + j);
+      }
+    }
+  }
+}
+
 /// See ProductOps::transpose.
 void TransposePanels(const void* from, PanelFormat format, int64_t panel_stride, int64_t ids, int64_t width,
                      float* to) {
@@ -361,7 +376,7 @@ std::vector<ProductOps> MakeProductOps() {
     found.push_back({"AVX3 bf16", kTileRows, &MultiplyWithDots, &TransposePanels, &AddFew, &PairRows, &Widen});
   }
 #endif
-  found.push_back({hwy::TargetName(HWY_TARGET), kTileRows, &Multiply, &TransposePanels, &AddFew, nullptr, &Widen});
+  found.push_back({hwy::TargetName(HWY_TARGET), kTileRows, &Multiply, &TransposePanels, &AddFew, &RoundPairs, &Widen});
   return found;
 }
 

@@ -235,17 +235,11 @@ CodedRow Quantize(const float* x, int64_t n, int8_t* code) {
 }
 
 void RoundBf16(const float* x, int64_t n, uint16_t* out) {
-  const hn::RebindToUnsigned<RowTag> du;
+  const RowTag d;
   const hn::RebindToSigned<RowTag> di;
   const hn::Rebind<uint16_t, RowTag> d16;
   for (int64_t i = 0; i < n; i += kLanes) {
-    const RowVec v = LoadPart(x + i, n - i, 0.0f);
-    const auto bits = hn::BitCast(du, v), high = hn::ShiftRight<16>(bits);
-    const auto odd = hn::And(high, hn::Set(du, 1u));
-    const auto nearest = hn::ShiftRight<16>(hn::Add(hn::Add(bits, hn::Set(du, 0x7FFFu)), odd));
-    const auto quiet = hn::Or(high, hn::Set(du, 0x40u));
-    const auto rounded = hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(v)), quiet, nearest);
-    const auto halves = hn::DemoteTo(d16, hn::BitCast(di, rounded));
+    const auto halves = hn::DemoteTo(d16, hn::BitCast(di, Bf16Bits(d, LoadPart(x + i, n - i, 0.0f))));
     if (n - i >= kLanes) {
       hn::StoreU(halves, d16, out + i);
     } else {

@@ -70,9 +70,8 @@ struct ProductOps {
   /// b: float32 panels as transpose writes them, panel_stride floats apart; cols at most 64.
   void (*add_few)(const float* a, const uint8_t* id, int64_t count, const float* b, int64_t panel_stride, int64_t cols,
                   float* c);
-  /// Rows 2p and 2p + 1 of `from`, rounded to bfloat16 (ToBf16, but denormal values become 0), as pairs in place of floats:
-  /// to[width / 16][p < pairs][16]. from: rows of `width` floats, a multiple of 16, `stride` floats apart. Null where products of
-  /// pairs are widened.
+  /// Rows 2p and 2p + 1 of `from`, rounded to bfloat16 (ToBf16; denormal values may become 0), as pairs in place of floats:
+  /// to[width / 16][p < pairs][16]. from: rows of `width` floats, a multiple of 16, `stride` floats apart.
   void (*pair_rows)(const float* from, int64_t stride, int64_t pairs, int64_t width, float* to);
   /// to[16 r + j] = scale[r] * (code[r, j] - offset) - min[r] of the wanted rows, one rounding an operation; others are left as they
   /// are. In stepped formats the code is (step[r] * stored + base[r]) mod 256.

@@ -53,6 +53,7 @@ void RefKernels::ProjectQkv(Matrix a, std::span<const RowRole> roles, const QkvW
 void RefKernels::Attend(std::span<const AttentionSpan> spans, const QkvShape& shape, Matrix q, Matrix out) {
   const int64_t size = shape.head_size, group = shape.heads / shape.kv_heads;
   for (const AttentionSpan& span : spans) {
+    const auto side = [&](float value) { return span.rounds ? FromBf16(ToBf16(value)) : value; };  // of a product
     for (int64_t r = 0; r < span.rows; ++r) {
       const std::vector<VisibleKey> keys = VisibleKeys(span, span.pos + r);
       std::vector<float> p(keys.size());
@@ -64,19 +65,19 @@ void RefKernels::Attend(std::span<const AttentionSpan> spans, const QkvShape& sh
           const KvStore& store = keys[j].StoreOf(span);
           double score = 0;
           for (int64_t dim = 0; dim < size; ++dim) {
-            score += static_cast<double>(query[dim]) * store.k[store.KeyIndex(kv_head, keys[j].slot, dim)];
+            score += static_cast<double>(side(query[dim])) * side(store.k[store.KeyIndex(kv_head, keys[j].slot, dim)]);
           }
           p[j] = Rounded(score);
           max = std::max(max, p[j]);
         }
         double sum = 0;
         for (float score : p) sum += std::exp(static_cast<double>(score) - max);
-        for (float& score : p) score = Rounded(std::exp(static_cast<double>(score) - max) / sum);
+        for (float& score : p) score = side(Rounded(std::exp(static_cast<double>(score) - max) / sum));
         for (int64_t dim = 0; dim < size; ++dim) {
           double total = 0;
           for (size_t j = 0; j < keys.size(); ++j) {
             const KvStore& store = keys[j].StoreOf(span);
-            total += static_cast<double>(p[j]) * store.v[store.ValueIndex(kv_head, keys[j].slot, dim)];
+            total += static_cast<double>(p[j]) * side(store.v[store.ValueIndex(kv_head, keys[j].slot, dim)]);
           }
           out.Row(span.row + r)[head * size + dim] = Rounded(total);
         }
