@@ -157,6 +157,7 @@ class OpTimer {
     span.causal = false;
     span.local = store(rows_);
     span.local_rows = rows_;
+    span.rounds = w.q.format != kFloat32Weights && shape.head_size % kKeyPanel == 0;  // as Forward has it
     std::vector<KvTarget> targets;
     for (int64_t row = 0; row < rows_; ++row) targets.push_back({span.local, row});
     Operations projections = Product(w.q, rows_);
@@ -164,8 +165,9 @@ class OpTimer {
     Time("project qkv " + kind, projections, [&] { kernels_->ProjectQkv(a, {}, w, shape, rotary, targets, q); });
     const auto pairs = static_cast<double>(rows_ * q_width);  // of a row and a query element
     const auto keys = static_cast<double>((window > 0 ? std::min(cached, window - 1) : cached) + rows_);
-    Time(fmt::format("attend canvas {}, {} cached", kind, cached), {0, 4 * pairs * keys},
-         [&] { kernels_->Attend({&span, 1}, shape, q, out); });
+    const double canvas = 4 * pairs * keys;
+    Time(fmt::format("attend canvas {}, {} cached", kind, cached),
+         {0, span.rounds ? 0 : canvas, span.rounds ? canvas : 0}, [&] { kernels_->Attend({&span, 1}, shape, q, out); });
     span.causal = true;
     double seen = 0;
     for (int64_t row = 0; row < rows_; ++row)
