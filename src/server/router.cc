@@ -114,7 +114,9 @@ Router::Found Router::Find(const RequestHead& head) const {
 }
 
 std::optional<HttpError> Router::CheckSource(const RequestHead& head, Admission& admission) const {
-  if (!HostIsAllowed(head.Field("host"), options_.allowed_hosts)) {
+  // Health checks of load balancers come in HTTP/1.0 without Host; browsers, whose names can be rebound, never do.
+  const bool needs_host = head.minor_version > 0 || !head.Field("host").empty();
+  if (needs_host && !HostIsAllowed(head.Field("host"), options_.allowed_hosts)) {
     return HttpError{.status = 403, .message = "this Host is not on the list of allowed hosts"};
   }
   switch (JudgeOrigin(head, options_.cors_origins)) {

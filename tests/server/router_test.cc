@@ -201,6 +201,12 @@ TEST(HostHeader, NamesOfOthersAreRebinding) {
   RequestHead none = Head(HttpMethod::kGet, "/v1/models");
   none.fields.clear();
   EXPECT_EQ(StatusOf(router.Admit(none, "r")), 403);
+  none.minor_version = 0;  // as load balancers look after health
+  EXPECT_EQ(StatusOf(router.Admit(none, "r")), 200);
+  none.fields = {{"origin", "https://evil.example"}};
+  EXPECT_EQ(StatusOf(router.Admit(none, "r")), 403);
+  none.fields = {{"host", "evil.example"}};
+  EXPECT_EQ(StatusOf(router.Admit(none, "r")), 403);
   const std::vector<std::string> allowed = {"box.example"};
   EXPECT_TRUE(HostIsAllowed("Box.Example:1234", allowed));
   EXPECT_FALSE(HostIsAllowed("a.box.example", allowed));
