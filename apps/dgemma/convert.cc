@@ -23,6 +23,7 @@
 #include "model/gguf_model.h"
 #include "model/stored_tensors.h"
 #include "model_source.h"
+#include "model_target.h"
 #include "progress_line.h"
 #include "text/utf8.h"
 #include "thread_count.h"
@@ -63,12 +64,13 @@ std::string ModelName(const std::string& in) {
 Result<void> CheckTarget(const ConvertArguments& arguments) {
   std::error_code ignored;
   if (!std::filesystem::exists(arguments.out, ignored)) return {};
+  DG_CHECK_OK(CheckNotSource(arguments.out, arguments.in));
   if (!arguments.force) return Fail(StatusCode::kInvalidArgument, arguments.out + ": exists (--force replaces it)");
   if (std::filesystem::is_directory(arguments.out, ignored) == NamesGguf(arguments.out)) {
     return Fail(StatusCode::kInvalidArgument,
                 arguments.out + (NamesGguf(arguments.out) ? ": is a folder, not a file" : ": is a file, not a folder"));
   }
-  return {};
+  return NamesGguf(arguments.out) ? Result<void>() : CheckModelTarget(arguments.out, arguments.in, arguments.force);
 }
 
 struct Converted {
@@ -195,9 +197,10 @@ void AddConvert(CLI::App& app, Program& program) {
   for (const auto& [name, type] : kTypes) choices += (choices.empty() ? "" : ",") + std::string(name);
   verb->add_option_function<std::string>(
           "--type",
-          [arguments](const std::string& text) {
-            const auto found = std::ranges::find(kTypes, text, &std::pair<const char*, DType>::first);
-            if (found == kTypes.end()) throw CLI::ValidationError("--type", Quoted(text) + " is no type (see --help)");
+          [arguments, choices](const std::string& text) {
+            const auto found =
+                std::ranges::find(kTypes, CLI::detail::to_lower(text), &std::pair<const char*, DType>::first);
+            if (found == kTypes.end()) throw CLI::ValidationError("--type", Quoted(text) + ": not one of " + choices);
             arguments->type = found->second;
           },
           "type of matrices (default: each keeps its own; in a folder F32 instead of block types)")

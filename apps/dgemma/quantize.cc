@@ -18,6 +18,7 @@
 #include "json_text.h"
 #include "model/quantize.h"
 #include "model_source.h"
+#include "model_target.h"
 #include "progress_line.h"
 #include "text/utf8.h"
 #include "thread_count.h"
@@ -44,11 +45,7 @@ struct Quantized {
 };
 
 Result<Quantized> Quantize(Program& program, const QuantizeArguments& arguments) {
-  std::error_code ignored;
-  if (std::filesystem::exists(std::filesystem::path(arguments.out) / "model.safetensors", ignored) &&
-      !arguments.force) {
-    return Fail(StatusCode::kInvalidArgument, arguments.out + ": holds a model already (--force replaces it)");
-  }
+  DG_CHECK_OK(CheckModelTarget(arguments.out, arguments.in, arguments.force));
   QuantizeOptions options;
   DG_TRY(options.recipe, ParseRecipe(arguments.type));
   DG_TRY(const CheckpointFiles files, OpenModelFiles(arguments.in));

@@ -12,6 +12,7 @@
 #include "files/bytes.h"
 #include "model/synthesize.h"
 #include "model_source.h"
+#include "model_target.h"
 #include "progress_line.h"
 #include "text/utf8.h"
 #include "thread_count.h"
@@ -30,11 +31,7 @@ struct SynthArguments {
 };
 
 Result<void> Synthesize(Program& program, const SynthArguments& arguments) {
-  std::error_code ignored;
-  if (std::filesystem::exists(std::filesystem::path(arguments.out) / "model.safetensors", ignored) &&
-      !arguments.force) {
-    return Fail(StatusCode::kInvalidArgument, arguments.out + ": holds a model already (--force replaces it)");
-  }
+  DG_CHECK_OK(CheckModelTarget(arguments.out, "", arguments.force));
   SynthesizeOptions options;
   options.seed = arguments.seed;
   options.threads = ThreadsFor(arguments.threads);

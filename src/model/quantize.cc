@@ -91,8 +91,9 @@ class Quantizer {
     const int64_t index = panel_index / panels, begin = panel_index % panels * kPanelLanes;
     const auto cols = static_cast<size_t>(stored.cols);
     const bool per_expert = job.importance.size() > cols;
-    const auto importance =
-        per_expert ? job.importance.subspan(static_cast<size_t>(index) * cols, cols) : job.importance;
+    auto importance = per_expert ? job.importance.subspan(static_cast<size_t>(index) * cols, cols) : job.importance;
+    // Zeros throughout: nothing reached this expert, so nothing is known of its inputs.
+    if (std::ranges::none_of(importance, [](float value) { return value > 0; })) importance = {};
     std::vector<float> row(cols), back(cols);
     GroupedRow grouped;
     error = {};
@@ -142,9 +143,11 @@ Result<Recipe> ParseRecipe(std::string_view name) {
   if (name == "int4") return Recipe{kInt4RowWeights, kInt8RowWeights, kInt8RowWeights};
   const Result<WeightFormat> format = ParseWeightFormat(name);
   if (!format || !format->grouped()) {
-    return Fail(StatusCode::kInvalidArgument,
-                fmt::format("type {}: not int8, int4, or the name of a grouped format such as int8-64 or int4-32-min",
-                            Quoted(name)));
+    return Fail(
+        StatusCode::kInvalidArgument,
+        fmt::format("type {}: not one of int8, int4, int8-row, int4-32-row, int8-G, int8-G-min, int4-G, int4-G-min "
+                    "with G one of 16, 32 and, in int8, 64 (block types such as Q4_K are for GGUF files)",
+                    Quoted(name)));
   }
   if (format->kind == WeightKind::kInt4 && format->group == 64) {
     return Fail(StatusCode::kInvalidArgument,

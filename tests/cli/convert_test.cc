@@ -103,7 +103,7 @@ TEST(Convert, OverwritesOnlyWhenForced) {
   ExpectRefused({"convert", file, out}, 2, "exists (--force replaces it)");
   EXPECT_EQ(RunProgram({"convert", file, out, "-f"}).code, 0);
   ExpectRefused({"convert", file, out, "--force", "--type", "q8_0"}, 2, "a model folder holds f32, f16 or bf16");
-  ExpectRefused({"convert", kStarter, file, "--type", "q2_k"}, 2, "\"q2_k\" is no type");
+  ExpectRefused({"convert", kStarter, file, "--type", "q2_k"}, 2, "\"q2_k\": not one of f32,f16");
   ExpectRefused({"convert", folder / "absent.gguf", folder / "c.gguf"}, 1, "absent.gguf");
   std::ofstream(folder / "bad.gguf") << "GGUF";
   ExpectRefused({"convert", folder / "bad.gguf", folder / "c.gguf"}, 1, "beyond the end (truncated file?)");

@@ -2,7 +2,9 @@
 // said about them.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <boost/json/parse.hpp>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -37,6 +39,50 @@ TEST(Quantize, LlamasImportanceMatricesWeighAsWhatTheyStandFor) {
     EXPECT_EQ(packed, Content(folder / "safetensors/model.safetensors")) << form;
     EXPECT_NE(packed, Content(folder / "plain/model.safetensors")) << form;
   }
+}
+
+TEST(Quantize, ImportanceOfZerosSaysNothing) {
+  const TemporaryFolder folder;
+  std::string file = Content(kImportance + "starter.safetensors");
+  uint64_t header = 0;
+  std::memcpy(&header, file.data(), sizeof(header));
+  std::fill(file.begin() + 8 + static_cast<int64_t>(header), file.end(), '\0');
+  std::ofstream(folder / "zeros.safetensors", std::ios::binary) << file;
+  ASSERT_EQ(RunProgram({"quantize", kStarter, folder / "plain", "int4-32-min", "-q"}).code, 0);
+  const Ran ran = RunProgram(
+      {"quantize", kStarter, folder / "zeros", "int4-32-min", "--imatrix", folder / "zeros.safetensors", "-q"});
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  EXPECT_EQ(Content(folder / "zeros/model.safetensors"), Content(folder / "plain/model.safetensors"));
+}
+
+TEST(Quantize, ReplacesNoModelUntold) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(RunProgram({"quantize", kStarter, folder / "model", "int8", "-q"}).code, 0);
+  const std::string model = Content(folder / "model/model.safetensors"), text = "{\"mine\": 1}";
+  for (const char* name : {"settings", "shards"}) {
+    std::filesystem::create_directory(folder / name);
+    std::ofstream(folder / name + "/config.json") << text;
+  }
+  std::ofstream(folder / "shards/model.safetensors.index.json") << text;
+  std::ofstream(folder / "file") << text;
+  const auto refused = [&](std::vector<std::string> arguments, const std::string& why) {
+    const Ran ran = RunProgram(std::move(arguments));
+    EXPECT_EQ(ran.code, 2);
+    EXPECT_NE(ran.err.find(why), std::string::npos) << ran.err;
+  };
+  const std::string own = folder / "model";
+  refused({"quantize", kStarter, own, "int4"}, "holds a model already (model.safetensors; --force replaces it)");
+  refused({"quantize", own, own, "int4", "--force"}, "is the model that is read");
+  refused({"quantize", own, own + "/../model", "int4", "--force"}, "is the model that is read");
+  refused({"quantize", own, folder / "settings", "int4"}, "holds a model already (config.json");
+  refused({"quantize", own, folder / "shards", "int4", "-f"}, "holds a model in several files");
+  refused({"convert", own, folder / "shards", "-f"}, "holds a model in several files");
+  refused({"synth", folder / "shards", "--shape", "mid", "-f"}, "holds a model in several files");
+  refused({"quantize", own, folder / "file", "int4", "-f"}, "is a file, not a folder");
+  EXPECT_EQ(Content(folder / "model/model.safetensors"), model);
+  EXPECT_EQ(Content(folder / "settings/config.json"), text);
+  EXPECT_EQ(Content(folder / "shards/config.json"), text);
+  EXPECT_EQ(Content(folder / "file"), text);
 }
 
 TEST(Quantize, SaysWhatAnImportanceMatrixIsAbout) {
