@@ -14,6 +14,7 @@
 #include "bench_passes.h"
 #include "bench_report.h"
 #include "engine/backend.h"
+#include "model/quantize.h"
 #include "model/synthesize.h"
 #include "numbers.h"
 #include "settings.h"
@@ -89,6 +90,8 @@ Result<void> RunOps(Program& program, BenchArguments& arguments) {
     return Fail(StatusCode::kInvalidArgument, "--skip: not with --ops, which times no passes");
   if (!arguments.source.options.adapters.empty())
     return Fail(StatusCode::kInvalidArgument, "--lora: not with --ops, whose weights are random");
+  if (!arguments.compared.empty())
+    return Fail(StatusCode::kInvalidArgument, "--compare: not with --ops, whose figures are of operations");
   OpsToTime& ops = arguments.operations;
   const EngineOptions& options = arguments.source.options;
   std::string name = arguments.shape;
@@ -102,13 +105,24 @@ Result<void> RunOps(Program& program, BenchArguments& arguments) {
     TakeFormats(PlanWeights(files, ops.config, *MakeKernels(options, ops.config)), ops);
   }
   if (!arguments.format.empty()) {
-    DG_TRY(ops.matrices, ParseWeightFormat(arguments.format));
-    ops.experts = ops.table = ops.matrices;
+    if (const auto recipe = ParseRecipe(arguments.format)) {
+      ops.matrices = recipe->matrices;
+      ops.experts = recipe->experts;
+      ops.table = recipe->embedding;
+    } else {
+      DG_TRY(ops.matrices, ParseWeightFormat(arguments.format));
+      ops.experts = ops.table = ops.matrices;
+    }
   }
   ops.cached_tokens = arguments.prompt_tokens;
   if (arguments.measure.repeats > 0) ops.repeats = arguments.measure.repeats;
   const MachineRates machine = MeasureMachine(ThreadsFor(options.threads));
   DG_TRY(const std::vector<OpTiming> timings, TimeOps(ops, options));
+  if (timings.empty()) {
+    return Fail(
+        StatusCode::kInvalidArgument,
+        fmt::format("--only: no operation has {} in its name (without --only all are listed)", Quoted(ops.only)));
+  }
   if (arguments.form == Form::kJson) {
     program.out.Write(OpsJson(timings, machine));
   } else {
