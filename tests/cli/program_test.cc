@@ -384,6 +384,8 @@ TEST(Program, BenchTimesEveryPassAndCompares) {
   EXPECT_EQ(skipping.at("skipping").at("canvases").as_array().size(), 12U);
   ExpectRefused({"bench", "--skip=0"}, 2, "--skip");
   ExpectRefused({"bench", "--ops", "--skip"}, 2, "--skip");
+  ExpectRefused({"bench", "--ops", "--compare", "a"}, 2, "--compare");
+  ExpectRefused({"bench", "--ops", "--only", "router"}, 2, "no operation");
   const TemporaryFolder folder;
   std::ofstream(folder / "a.json") << ran.out;
   const Ran compared = RunProgram({"bench", "--compare", folder / "a.json", folder / "a.json"});
