@@ -42,7 +42,8 @@ void AddAttention(const Config& config, const PassRows& rows, bool rounds, PassC
     const int64_t canvas_sees = (window > 0 ? std::min(before, window - 1) : before) + rows.canvas;
     const double each = 4.0 * static_cast<double>(config.heads * layer.head_size);
     cost.operations.floats += each * CausalKeys(rows, window);
-    (rounds ? cost.operations.bf16 : cost.operations.floats) += each * static_cast<double>(rows.canvas * canvas_sees);
+    const bool pairs = rounds && layer.head_size % kKeyPanel == 0;
+    (pairs ? cost.operations.bf16 : cost.operations.floats) += each * static_cast<double>(rows.canvas * canvas_sees);
     const int64_t cached = window > 0 ? std::min(rows.cached, window - 1) : rows.cached;
     cost.cache_bytes += 2.0 * sizeof(float) * static_cast<double>(cached * layer.kv_heads * layer.head_size);
   }

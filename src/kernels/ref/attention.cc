@@ -53,7 +53,8 @@ void RefKernels::ProjectQkv(Matrix a, std::span<const RowRole> roles, const QkvW
 void RefKernels::Attend(std::span<const AttentionSpan> spans, const QkvShape& shape, Matrix q, Matrix out) {
   const int64_t size = shape.head_size, group = shape.heads / shape.kv_heads;
   for (const AttentionSpan& span : spans) {
-    const auto side = [&](float value) { return span.rounds ? FromBf16(ToBf16(value)) : value; };  // of a product
+    const bool rounds = span.rounds && !span.causal;
+    const auto side = [&](float value) { return rounds ? FromBf16(ToBf16(value)) : value; };  // of a product
     for (int64_t r = 0; r < span.rows; ++r) {
       const std::vector<VisibleKey> keys = VisibleKeys(span, span.pos + r);
       std::vector<float> p(keys.size());
