@@ -66,11 +66,9 @@ Result<void> CheckTarget(const ConvertArguments& arguments) {
   if (!std::filesystem::exists(arguments.out, ignored)) return {};
   DG_CHECK_OK(CheckNotSource(arguments.out, arguments.in));
   if (!arguments.force) return Fail(StatusCode::kInvalidArgument, arguments.out + ": exists (--force replaces it)");
-  if (std::filesystem::is_directory(arguments.out, ignored) == NamesGguf(arguments.out)) {
-    return Fail(StatusCode::kInvalidArgument,
-                arguments.out + (NamesGguf(arguments.out) ? ": is a folder, not a file" : ": is a file, not a folder"));
-  }
-  return NamesGguf(arguments.out) ? Result<void>() : CheckModelTarget(arguments.out, arguments.in, arguments.force);
+  if (!NamesGguf(arguments.out)) return CheckModelTarget(arguments.out, arguments.in, arguments.force);
+  if (!std::filesystem::is_directory(arguments.out, ignored)) return {};
+  return Fail(StatusCode::kInvalidArgument, arguments.out + ": is a folder, not a file");
 }
 
 struct Converted {

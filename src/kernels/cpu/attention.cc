@@ -133,6 +133,23 @@ void KeepHalves(float* panels, int64_t count, int64_t pairs, int64_t pair, uint3
   }
 }
 
+/// c (+)= a times the block's rounded keys or values [cols / 16][depth][16]; `a` and `depth` in pairs.
+void MultiplyPairs(const ProductOps& ops, const QueryBlock& block, Matrix a, int64_t depth, Matrix c, Start start) {
+  Product product;
+  product.a = a.data;
+  product.a_stride = a.stride;
+  product.rows = block.pairs;
+  product.b = block.rounded;
+  product.format = PanelFormat::kBf16Pairs;
+  product.b_panel_stride = depth * kPanel;
+  product.depth = depth;
+  product.cols = c.cols;
+  product.c = c.data;
+  product.c_stride = c.stride;
+  product.start = start;
+  ops.multiply(product);
+}
+
 /// ScoreKeys for queries that are pairs of bfloat16.
 void ScorePairs(const ProductOps& ops, const QueryBlock& block, const KeyBlock& keys, KeyRange seen) {
   const KvStore& store = *keys.store;
@@ -140,18 +157,8 @@ void ScorePairs(const ProductOps& ops, const QueryBlock& block, const KeyBlock& 
     const int64_t panels = (run.end - run.begin + kKeyPanel - 1) / kKeyPanel, depth = block.head_size / 2;
     ops.pair_rows(store.k + store.KeyIndex(keys.kv_head, keys.Slot(run.begin), 0), kKeyPanel, panels * depth, kKeyPanel,
                   block.rounded);
-    Product product;
-    product.a = block.queries.data;
-    product.a_stride = block.queries.stride;
-    product.rows = block.pairs;
-    product.b = block.rounded;
-    product.format = PanelFormat::kBf16Pairs;
-    product.b_panel_stride = depth * kKeyPanel;
-    product.depth = depth;
-    product.cols = panels * kKeyPanel;
-    product.c = block.scores.data + run.begin;
-    product.c_stride = block.scores.stride;
-    ops.multiply(product);
+    const Matrix scores{block.scores.data + run.begin, block.pairs, panels * kKeyPanel, block.scores.stride};
+    MultiplyPairs(ops, block, block.queries, depth, scores, Start::kZero);
   });
 }
 
@@ -172,19 +179,8 @@ void AddValuePairs(const ProductOps& ops, const RowOps& rows, const QueryBlock& 
     ops.pair_rows(store.v + store.ValueIndex(keys.kv_head, keys.Slot(run.begin), 0), size, depth, size, block.rounded);
     if (run.begin < seen.begin) KeepHalves(block.rounded, size / kPanel, depth, 0, 0xFFFF0000u);
     if (run.end > seen.end) KeepHalves(block.rounded, size / kPanel, depth, depth - 1, 0x0000FFFFu);
-    Product product;
-    product.a = block.scores.data + run.begin / 2;
-    product.a_stride = block.scores.stride;
-    product.rows = block.pairs;
-    product.b = block.rounded;
-    product.format = PanelFormat::kBf16Pairs;
-    product.b_panel_stride = depth * kPanel;
-    product.depth = depth;
-    product.cols = size;
-    product.c = block.sums.data;
-    product.c_stride = block.sums.stride;
-    product.start = Start::kAdd;
-    ops.multiply(product);
+    const Matrix probabilities{block.scores.data + run.begin / 2, block.pairs, depth, block.scores.stride};
+    MultiplyPairs(ops, block, probabilities, depth, block.sums, Start::kAdd);
   });
 }
 
