@@ -11,7 +11,6 @@
 
 #include <array>
 #include <cstdlib>
-#include <filesystem>
 
 namespace dgemma {
 namespace {
@@ -124,16 +123,6 @@ Ran RunIntoClosedPipe(const std::vector<std::string>& arguments) {
   ::waitpid(child, &status, 0);
   ran.code = CodeOf(status);
   return ran;
-}
-
-TemporaryFolder::TemporaryFolder() {
-  std::string pattern = (std::filesystem::temp_directory_path() / "dgemma_cli_XXXXXX").string();
-  path_ = ::mkdtemp(pattern.data()) == nullptr ? "" : pattern;
-}
-
-TemporaryFolder::~TemporaryFolder() {
-  std::error_code ignored;
-  if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
 }
 
 TerminalChild::TerminalChild(const std::vector<std::string>& arguments, const Environment& environment,

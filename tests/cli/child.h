@@ -31,20 +31,6 @@ Ran RunProgram(const std::vector<std::string>& arguments, const std::string& inp
 /// The same with a standard output that nobody reads.
 Ran RunIntoClosedPipe(const std::vector<std::string>& arguments);
 
-/// A folder that is removed at the end.
-class TemporaryFolder {
- public:
-  TemporaryFolder();
-  ~TemporaryFolder();
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  const std::string& path() const { return path_; }
-  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
-
 class TerminalChild {
  public:
   explicit TerminalChild(const std::vector<std::string>& arguments, const Environment& environment = {},

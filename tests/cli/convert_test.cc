@@ -9,27 +9,21 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <random>
 #include <set>
 #include <thread>
 
 #include "child.h"
+#include "files/temp_folder.h"
+#include "refusal.h"
 
 namespace dgemma {
 namespace {
 
 const std::string kStarter = DGEMMA_SOURCE_DIR "/models/starter";
 
-void ExpectRefused(const std::vector<std::string>& arguments, int code, const std::string& named) {
-  const Ran ran = RunProgram(arguments);
-  EXPECT_EQ(ran.code, code) << ran.err;
-  EXPECT_EQ(ran.out, "");
-  EXPECT_NE(ran.err.find(named), std::string::npos) << ran.err;
-}
-
 TEST(Convert, MakesFilesThatEveryVerbTakes) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const std::string file = folder / "small.gguf";
   const Ran made = RunProgram({"convert", kStarter, file, "--type", "q8_0"});
   ASSERT_EQ(made.code, 0) << made.err;
@@ -56,7 +50,7 @@ TEST(Convert, MakesFilesThatEveryVerbTakes) {
 }
 
 TEST(Convert, ReportsEveryTensor) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const Ran ran = RunProgram({"convert", "embedded", folder / "a.gguf", "--type", "q4_0", "--json"});
   ASSERT_EQ(ran.code, 0) << ran.err;
   const auto report = boost::json::parse(ran.out);
@@ -92,7 +86,7 @@ TEST(Convert, ReportsEveryTensor) {
 }
 
 TEST(Convert, OverwritesOnlyWhenForced) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const std::string file = folder / "a.gguf", out = folder / "b";
   std::ofstream(file) << "precious";
   ExpectRefused({"convert", kStarter, file}, 2, "exists (--force replaces it)");
@@ -111,8 +105,7 @@ TEST(Convert, OverwritesOnlyWhenForced) {
 
 /// Content of a file, or of the weights in a folder; "" where there is none.
 std::string Content(const std::string& path) {
-  std::ifstream in(std::filesystem::is_directory(path) ? path + "/model.safetensors" : path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
+  return FileContent(std::filesystem::is_directory(path) ? path + "/model.safetensors" : path);
 }
 
 std::set<std::string> Names(const std::string& folder) {
@@ -123,7 +116,7 @@ std::set<std::string> Names(const std::string& folder) {
 }
 
 TEST(Convert, AFullDiskKeepsWhatWasThere) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const std::string file = folder / "a.gguf", out = folder / "b";
   ASSERT_EQ(RunProgram({"convert", kStarter, file, "--type", "q4_0"}).code, 0);
   ASSERT_EQ(RunProgram({"convert", kStarter, out, "--type", "f16"}).code, 0);
@@ -151,7 +144,7 @@ TEST(Convert, AFullDiskKeepsWhatWasThere) {
 }
 
 TEST(Convert, InterruptedOrKilledItLeavesTheOldOrTheWhole) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const std::string file = folder / "a.gguf", out = folder / "b";
   const auto convert = [&](const std::string& target, const std::string& type) {
     return std::vector<std::string>{"convert", kStarter, target, "-f", "-q", "--type", type};

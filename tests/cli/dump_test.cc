@@ -6,6 +6,7 @@
 #include "child.h"
 #include "engine/replay.h"
 #include "files/safetensors_writer.h"
+#include "files/temp_folder.h"
 #include "support/golden.h"
 
 namespace dgemma::test {
@@ -30,7 +31,7 @@ std::vector<int64_t> Integers(const std::string& path, const std::string& name) 
 class DumpTest : public testing::TestWithParam<const char*> {};
 
 TEST_P(DumpTest, PassesAreThoseOfTransformers) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const std::string golden = GoldenRoot() + kModel + "/golden/";
   const auto decoder = *OpenSafetensors(golden + "decoder.safetensors");
   std::vector<TensorToWrite> input;
@@ -57,7 +58,7 @@ TEST_P(DumpTest, PassesAreThoseOfTransformers) {
 
 TEST_P(DumpTest, GenerationsAreThoseOfTransformers) {
   for (const char* name : {"generate", "generate_batch", "generate_start"}) {
-    const TemporaryFolder folder;
+    const TempFolder folder;
     const std::string recording = GoldenRoot() + kModel + "/golden/" + name;
     const std::string out = folder / "out.safetensors";
     const Ran ran = RunProgram({"dump", GoldenRoot() + kModel, "--in", recording + ".safetensors", "--generate",
@@ -80,7 +81,7 @@ INSTANTIATE_TEST_SUITE_P(Backends, DumpTest, testing::Values("cpu", "ref"),
                          [](const auto& instance) { return std::string(instance.param); });
 
 TEST(DumpErrorTest, EachIsOneLineAndLeavesNoFile) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const std::string model = GoldenRoot() + kModel, out = folder / "out.safetensors";
   const std::vector<int64_t> good = {5, 6, 7}, outside = {5, 6, 160}, empty;
   const auto write = [&](const std::string& file, const std::string& name, const std::vector<int64_t>& ids,

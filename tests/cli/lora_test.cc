@@ -6,6 +6,8 @@
 #include <fstream>
 
 #include "child.h"
+#include "files/temp_folder.h"
+#include "refusal.h"
 #include "zero_adapter.h"
 
 namespace dgemma {
@@ -15,18 +17,6 @@ const std::string kGolden = DGEMMA_SOURCE_DIR "/tests/golden";
 const std::string kBase = kGolden + "/alternating-f32";
 
 std::string Fixture(const std::string& name) { return kGolden + "/adapters/" + name; }
-
-void ExpectRefused(const std::vector<std::string>& arguments, int code, const std::string& named) {
-  const Ran ran = RunProgram(arguments);
-  EXPECT_EQ(ran.code, code) << ran.err;
-  EXPECT_EQ(ran.out, "");
-  EXPECT_NE(ran.err.find(named), std::string::npos) << ran.err;
-}
-
-std::string Content(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
 
 TEST(Lora, InfoSaysWhatAnAdapterIs) {
   const Ran alone = RunProgram({"lora", "info", Fixture("unsloth")});
@@ -54,7 +44,7 @@ TEST(Lora, InfoSaysWhatAnAdapterIs) {
 }
 
 TEST(Lora, ConvertWritesAPeftFolder) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const std::string out = folder / "out";
   const Ran made = RunProgram({"lora", "convert", Fixture("llama-cpp/adapter.gguf"), out, "--model", kBase});
   ASSERT_EQ(made.code, 0) << made.err;
@@ -69,17 +59,17 @@ TEST(Lora, ConvertWritesAPeftFolder) {
 }
 
 TEST(Lora, MergeWritesAModel) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const std::string out = folder / "merged";
   const Ran made = RunProgram({"lora", "merge", kBase, Fixture("trl-both") + ":0.5", Fixture("nemo"), out, "--json"});
   ASSERT_EQ(made.code, 0) << made.err;
   EXPECT_EQ(boost::json::parse(made.out).at("tensors").as_array().size(), 9u) << made.out;
   EXPECT_EQ(RunProgram({"inspect", out}).code, 0);
-  EXPECT_EQ(Content(out + "/config.json"), Content(kBase + "/config.json"));
+  EXPECT_EQ(FileContent(out + "/config.json"), FileContent(kBase + "/config.json"));
   const std::string zero = folder / "zero";
   ASSERT_EQ(RunProgram({"lora", "merge", kBase, Fixture("trl-both") + ":0", zero, "-q"}).code, 0);
-  EXPECT_EQ(Content(zero + "/model.safetensors").size(), Content(out + "/model.safetensors").size());
-  EXPECT_NE(Content(zero + "/model.safetensors"), Content(out + "/model.safetensors"));
+  EXPECT_EQ(FileContent(zero + "/model.safetensors").size(), FileContent(out + "/model.safetensors").size());
+  EXPECT_NE(FileContent(zero + "/model.safetensors"), FileContent(out + "/model.safetensors"));
 
   ExpectRefused({"lora", "merge", kBase, Fixture("peft-decoder"), folder / "x"}, 2, "only the decoder is changed");
   ExpectRefused({"lora", "merge", kBase, Fixture("trl-both"), kBase, "--force"}, 2, "the model itself");
@@ -101,14 +91,14 @@ TEST(Lora, MistakesHaveWords) {
 }
 
 TEST(Lora, VerbsApplyAdapters) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const std::string in = kBase + "/golden/decoder.safetensors";
   const auto dump = [&](const std::string& name, std::vector<std::string> more) {
     std::vector<std::string> arguments = {"dump", kBase, "--in", in, "--out", folder / name, "-q"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     const Ran ran = RunProgram(arguments);
     EXPECT_EQ(ran.code, 0) << ran.err;
-    return Content(folder / name);
+    return FileContent(folder / name);
   };
   const std::string plain = dump("plain", {}), nothing = dump("nothing", {"--lora", Fixture("trl-both") + ":0"}),
                     once = dump("once", {"--lora", Fixture("trl-both")}),
@@ -131,7 +121,7 @@ TEST(Lora, VerbsApplyAdapters) {
 }
 
 TEST(Lora, VerboseNamesTheAdapter) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   WriteZeroAdapter("embedded", folder / "zeros");
   const Ran ran = RunProgram({"run", "-v", "--lora", (folder / "zeros") + ":0.5", "upper cat"});
   EXPECT_EQ(ran.code, 0) << ran.err;

@@ -14,6 +14,8 @@
 #include "child.h"
 #include "embedded_model.h"
 #include "files/safetensors_writer.h"
+#include "files/temp_folder.h"
+#include "refusal.h"
 #include "zero_adapter.h"
 
 namespace dgemma {
@@ -40,17 +42,6 @@ size_t Occurrences(const std::string& text, const std::string& of) {
   return count;
 }
 
-void ExpectRefused(const std::vector<std::string>& arguments, int code, const std::string& named,
-                   const std::string& input = "") {
-  const Ran ran = RunProgram(arguments, input);
-  std::string line;
-  for (const std::string& argument : arguments) line += argument + " ";
-  EXPECT_EQ(ran.code, code) << line << ran.err;
-  EXPECT_EQ(ran.out, "") << line;
-  EXPECT_EQ(std::ranges::count(ran.err, '\n'), 1) << line << ran.err;
-  EXPECT_NE(ran.err.find(named), std::string::npos) << line << ran.err;
-}
-
 TEST(Program, AnswerAloneGoesToStandardOutput) {
   const Ran ran = RunProgram({"run", kJsonPrompt});
   EXPECT_EQ(ran.code, 0);
@@ -71,7 +62,7 @@ TEST(Program, ViewsFallBackToPlainWithoutATerminal) {
 }
 
 TEST(Program, PromptsComeFromEverywhere) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const std::string file = folder / "prompt.txt";
   std::ofstream(file) << "upper cat\n";
   for (const auto& [arguments, input] :
@@ -195,7 +186,7 @@ TEST(Program, EmptyAnswersAreSaid) {
 }
 
 TEST(Program, QuietMeansErrorsOnly) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   for (const auto& arguments :
        std::vector<std::vector<std::string>>{{"doctor", "-q"}, {"quantize", "-q", "embedded", folder / "q", "int8"}}) {
     const Ran ran = RunProgram(arguments);
@@ -208,11 +199,6 @@ TEST(Program, QuietMeansErrorsOnly) {
   const Ran unsolved = RunProgram({"sudoku", "-q", "3241 4132 ..14 1.2.", "-n", "4"});
   EXPECT_EQ(unsolved.code, 1);
   EXPECT_TRUE(unsolved.err.starts_with("dgemma sudoku: not solved in ")) << unsolved.err;
-}
-
-std::string ReadText(const std::string& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), {}};
 }
 
 // The parts between backquotes, one a line.
@@ -228,7 +214,7 @@ std::string Quotations(const std::string& text) {
 }
 
 TEST(Program, EmbeddedModelAnswersAsItsReadmeSays) {
-  std::istringstream readme(ReadText(kEmbedded + "/README.md"));
+  std::istringstream readme(FileContent(kEmbedded + "/README.md"));
   std::set<std::string, std::less<>> prompts;
   for (std::string line; std::getline(readme, line);) {
     if (!line.starts_with("| `")) continue;
@@ -254,19 +240,20 @@ TEST(Program, ContradictionsNameBothSides) {
 }
 
 TEST(Program, MissingAndBrokenModelsAreNamed) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   ExpectRefused({"run", folder / "none", "upper cat"}, 1, "none");
   ExpectRefused({"run", folder.path(), "upper cat"}, 1, folder.path());
   for (const char* name : {"config.json", "generation_config.json", "model.safetensors"}) {
     std::filesystem::copy_file(kStarter + "/" + name, folder / name);
   }
   ExpectRefused({"run", folder.path(), "upper cat"}, 1,
-                "dgemma run: " + folder.path() + "/tokenizer.json: open failed");
+                "dgemma run: " + folder.path().string() + "/tokenizer.json: open failed");
   EXPECT_EQ(Occurrences(RunProgram({"run", folder.path(), "upper cat"}).err, folder.path()), 1U) << "named once";
   std::filesystem::rename(folder / "config.json", folder / "kept");
   std::ofstream(folder / "config.json") << "{";
-  ExpectRefused({"run", folder.path(), "upper cat"}, 1, "dgemma run: " + folder.path() + ": config.json: JSON: ");
-  ExpectRefused({"inspect", folder.path()}, 1, "dgemma inspect: " + folder.path() + ": config.json: JSON: ");
+  ExpectRefused({"run", folder.path(), "upper cat"}, 1,
+                "dgemma run: " + folder.path().string() + ": config.json: JSON: ");
+  ExpectRefused({"inspect", folder.path()}, 1, "dgemma inspect: " + folder.path().string() + ": config.json: JSON: ");
   std::filesystem::rename(folder / "kept", folder / "config.json");
   std::filesystem::copy_file(kStarter + "/tokenizer.json", folder / "tokenizer.json");
   EXPECT_EQ(RunProgram({"run", folder.path(), "upper cat"}).out, "CAT\n");
@@ -318,7 +305,7 @@ TEST(Program, TokensGoThereAndBack) {
                 boost::json::parse(RunProgram({"detokenize", kStarter, "--json"}, ids.out).out)),
             text);
   EXPECT_EQ(RunProgram({"tokenize", kStarter, "--json", ""}).out, "[]\n");
-  const TemporaryFolder folder;
+  const TempFolder folder;
   ExpectRefused({"tokenize", folder.path(), "x"}, 1, "tokenizer.json");
   std::filesystem::copy_file(kStarter + "/tokenizer.json", folder / "tokenizer.json");
   EXPECT_EQ(RunProgram({"tokenize", folder.path(), "--json"}, text).out, ids.out)
@@ -386,7 +373,7 @@ TEST(Program, BenchTimesEveryPassAndCompares) {
   ExpectRefused({"bench", "--ops", "--skip"}, 2, "--skip");
   ExpectRefused({"bench", "--ops", "--compare", "a"}, 2, "--compare");
   ExpectRefused({"bench", "--ops", "--only", "router"}, 2, "no operation");
-  const TemporaryFolder folder;
+  const TempFolder folder;
   std::ofstream(folder / "a.json") << ran.out;
   const Ran compared = RunProgram({"bench", "--compare", folder / "a.json", folder / "a.json"});
   EXPECT_EQ(compared.code, 0) << compared.err;
@@ -431,7 +418,7 @@ TEST(Program, EveryVerbHasHelpWithExamples) {
 
 // Every example of every help page runs, in a folder that holds what they name.
 TEST(Program, ExamplesOfHelpWork) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   for (const char* made : {"models", "bin", ".zfunc", ".config", ".config/fish", ".config/fish/completions"}) {
     std::filesystem::create_directory(folder / made);
   }
@@ -473,11 +460,11 @@ TEST(Program, ExamplesOfHelpWork) {
       // Gigabytes of random weights, the chat, which needs a terminal (OnTerminal has it), and what serves until it is
       // told to stop (tests/clients).
       if (verb == "synth" || verb == "serve" || line.starts_with("  dgemma run  ")) continue;
-      const std::string script = "cd " + folder.path() + " && export HOME=$PWD PATH=$PWD/bin:$PATH && " + line +
-                                 (verb == "bench" ? " -r 1" : "");  // seconds instead of half a minute
+      const std::string script = "cd " + folder.path().string() + " && export HOME=$PWD PATH=$PWD/bin:$PATH && " +
+                                 line + (verb == "bench" ? " -r 1" : "");  // seconds instead of half a minute
       const std::string command = "bash -c '" + script + "' </dev/null >" + folder / "said" + " 2>&1";
       ASSERT_EQ(script.find('\''), std::string::npos) << script;
-      EXPECT_EQ(std::system(command.c_str()), 0) << line << "\n" << ReadText(folder / "said");
+      EXPECT_EQ(std::system(command.c_str()), 0) << line << "\n" << FileContent(folder / "said");
       ++ran;
     }
   }

@@ -7,9 +7,10 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 
 #include "child.h"
+#include "files/temp_folder.h"
+#include "refusal.h"
 
 namespace dgemma {
 namespace {
@@ -17,13 +18,8 @@ namespace {
 const std::string kStarter = DGEMMA_SOURCE_DIR "/models/starter";
 const std::string kImportance = DGEMMA_SOURCE_DIR "/tests/data/model/importance/";
 
-std::string Content(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
 TEST(Quantize, LlamasImportanceMatricesWeighAsWhatTheyStandFor) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   ASSERT_EQ(RunProgram({"quantize", kStarter, folder / "plain", "int4-32-min", "-q"}).code, 0);
   for (const std::string form : {"safetensors", "gguf", "dat"}) {
     const Ran ran = RunProgram(
@@ -34,16 +30,16 @@ TEST(Quantize, LlamasImportanceMatricesWeighAsWhatTheyStandFor) {
     EXPECT_EQ(importance.at("entries").to_number<int>(), 4);
     EXPECT_EQ(importance.at("unknown_names").to_number<int>(), 0);
     EXPECT_EQ(importance.contains("chunks"), form != "safetensors");
-    const std::string packed = Content(folder / form + "/model.safetensors");
+    const std::string packed = FileContent(folder / form + "/model.safetensors");
     EXPECT_FALSE(packed.empty());
-    EXPECT_EQ(packed, Content(folder / "safetensors/model.safetensors")) << form;
-    EXPECT_NE(packed, Content(folder / "plain/model.safetensors")) << form;
+    EXPECT_EQ(packed, FileContent(folder / "safetensors/model.safetensors")) << form;
+    EXPECT_NE(packed, FileContent(folder / "plain/model.safetensors")) << form;
   }
 }
 
 TEST(Quantize, ImportanceOfZerosSaysNothing) {
-  const TemporaryFolder folder;
-  std::string file = Content(kImportance + "starter.safetensors");
+  const TempFolder folder;
+  std::string file = FileContent(kImportance + "starter.safetensors");
   uint64_t header = 0;
   std::memcpy(&header, file.data(), sizeof(header));
   std::fill(file.begin() + 8 + static_cast<int64_t>(header), file.end(), '\0');
@@ -52,42 +48,38 @@ TEST(Quantize, ImportanceOfZerosSaysNothing) {
   const Ran ran = RunProgram(
       {"quantize", kStarter, folder / "zeros", "int4-32-min", "--imatrix", folder / "zeros.safetensors", "-q"});
   ASSERT_EQ(ran.code, 0) << ran.err;
-  EXPECT_EQ(Content(folder / "zeros/model.safetensors"), Content(folder / "plain/model.safetensors"));
+  EXPECT_EQ(FileContent(folder / "zeros/model.safetensors"), FileContent(folder / "plain/model.safetensors"));
 }
 
 TEST(Quantize, ReplacesNoModelUntold) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   ASSERT_EQ(RunProgram({"quantize", kStarter, folder / "model", "int8", "-q"}).code, 0);
-  const std::string model = Content(folder / "model/model.safetensors"), text = "{\"mine\": 1}";
+  const std::string model = FileContent(folder / "model/model.safetensors"), text = "{\"mine\": 1}";
   for (const char* name : {"settings", "shards"}) {
     std::filesystem::create_directory(folder / name);
     std::ofstream(folder / name + "/config.json") << text;
   }
   std::ofstream(folder / "shards/model.safetensors.index.json") << text;
   std::ofstream(folder / "file") << text;
-  const auto refused = [&](std::vector<std::string> arguments, const std::string& why) {
-    const Ran ran = RunProgram(std::move(arguments));
-    EXPECT_EQ(ran.code, 2);
-    EXPECT_NE(ran.err.find(why), std::string::npos) << ran.err;
-  };
   const std::string own = folder / "model";
-  refused({"quantize", kStarter, own, "int4"}, "holds a model already (model.safetensors; --force replaces it)");
-  refused({"quantize", own, own, "int4", "--force"}, "is the model that is read");
-  refused({"quantize", own, own + "/../model", "int4", "--force"}, "is the model that is read");
-  refused({"quantize", own, folder / "settings", "int4"}, "holds a model already (config.json");
-  refused({"quantize", own, folder / "shards", "int4", "-f"}, "holds a model in several files");
-  refused({"convert", own, folder / "shards", "-f"}, "holds a model in several files");
-  refused({"synth", folder / "shards", "--shape", "mid", "-f"}, "holds a model in several files");
-  refused({"quantize", own, folder / "file", "int4", "-f"}, "is a file, not a folder");
-  EXPECT_EQ(Content(folder / "model/model.safetensors"), model);
-  EXPECT_EQ(Content(folder / "settings/config.json"), text);
-  EXPECT_EQ(Content(folder / "shards/config.json"), text);
-  EXPECT_EQ(Content(folder / "file"), text);
+  ExpectRefused({"quantize", kStarter, own, "int4"}, 2,
+                "holds a model already (model.safetensors; --force replaces it)");
+  ExpectRefused({"quantize", own, own, "int4", "--force"}, 2, "is the model that is read");
+  ExpectRefused({"quantize", own, own + "/../model", "int4", "--force"}, 2, "is the model that is read");
+  ExpectRefused({"quantize", own, folder / "settings", "int4"}, 2, "holds a model already (config.json");
+  ExpectRefused({"quantize", own, folder / "shards", "int4", "-f"}, 2, "holds a model in several files");
+  ExpectRefused({"convert", own, folder / "shards", "-f"}, 2, "holds a model in several files");
+  ExpectRefused({"synth", folder / "shards", "--shape", "mid", "-f"}, 2, "holds a model in several files");
+  ExpectRefused({"quantize", own, folder / "file", "int4", "-f"}, 2, "is a file, not a folder");
+  EXPECT_EQ(FileContent(folder / "model/model.safetensors"), model);
+  EXPECT_EQ(FileContent(folder / "settings/config.json"), text);
+  EXPECT_EQ(FileContent(folder / "shards/config.json"), text);
+  EXPECT_EQ(FileContent(folder / "file"), text);
 }
 
 TEST(Quantize, SaysWhatAnImportanceMatrixIsAbout) {
-  const TemporaryFolder folder;
-  const std::string known = Content(kImportance + "starter.dat");
+  const TempFolder folder;
+  const std::string known = FileContent(kImportance + "starter.dat");
   std::string file = known;
   file[4 + 4 + 4] = '7';  // blk.7, which the model has not
   std::ofstream(folder / "some.dat", std::ios::binary) << file;

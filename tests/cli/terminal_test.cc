@@ -8,6 +8,7 @@
 
 #include "cells.h"
 #include "child.h"
+#include "files/temp_folder.h"
 
 namespace dgemma {
 namespace {
@@ -77,7 +78,7 @@ TEST_F(OnTerminal, SudokuGridFills) {
 }
 
 TEST_F(OnTerminal, ChatAnswersAndObeys) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   TerminalChild child({"run", "--slow", "0"}, {{"XDG_STATE_HOME", folder.path()}});
   const auto prompt = [&] { return child.Writes(">>> "); };
   const auto type = [&](const std::string& line) { child.Send(line + "\r"); };
@@ -125,7 +126,7 @@ TEST_F(OnTerminal, ChatAnswersAndObeys) {
   type("/load " + folder / "talk.json");
   EXPECT_TRUE(child.Writes("CAT"));
   EXPECT_TRUE(prompt());
-  type("/load " + folder.path());
+  type("/load " + folder.path().string());
   EXPECT_TRUE(child.Writes("dgemma: "));
   EXPECT_TRUE(prompt());
   type("/show");
@@ -156,7 +157,7 @@ TEST_F(OnTerminal, ChatAnswersAndObeys) {
 }
 
 TEST_F(OnTerminal, EveryMessageToTheEmbeddedModelStartsAnew) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   TerminalChild child({"run", "--slow", "0"}, {{"XDG_STATE_HOME", folder.path()}});
   ASSERT_TRUE(child.Writes("Every message starts anew")) << child.bytes();
   EXPECT_TRUE(child.Writes("spell bird"));
@@ -185,7 +186,7 @@ TEST_F(OnTerminal, AnInterruptedSudokuSaysSo) {
 }
 
 TEST_F(OnTerminal, AnInterruptedSynthLeavesNothing) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   TerminalChild child({"synth", folder / "mid", "--shape", "mid", "--type", "float32"});
   ASSERT_TRUE(child.Shows("writing")) << child.bytes();
   child.Send("\x03");
@@ -205,7 +206,7 @@ TEST_F(OnTerminal, HelpFitsTheWindow) {
 }
 
 TEST_F(OnTerminal, ControlCInTheChatStopsOnlyTheAnswerOrTheLine) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   TerminalChild child({"run", "--slow", "30000"}, {{"XDG_STATE_HOME", folder.path()}});
   ASSERT_TRUE(child.Writes(">>> "));
   child.Send("reverse stone\r");
@@ -222,7 +223,7 @@ TEST_F(OnTerminal, ControlCInTheChatStopsOnlyTheAnswerOrTheLine) {
 }
 
 TEST_F(OnTerminal, ControlDLeavesTheChat) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   TerminalChild child({"run"}, {{"XDG_STATE_HOME", folder.path()}});
   ASSERT_TRUE(child.Writes(">>> "));
   child.Send("\x04");
@@ -231,7 +232,7 @@ TEST_F(OnTerminal, ControlDLeavesTheChat) {
 
 // libedit takes 8 bytes for each cell, 34 GB here: such a window is read without it.
 TEST_F(OnTerminal, AWindowOfAbsurdSizeCostsNothing) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   TerminalChild child({"run", "--slow", "0"}, {{"XDG_STATE_HOME", folder.path()}}, {.columns = 65'535, .rows = 65'535});
   ASSERT_TRUE(child.Writes(">>> ")) << child.bytes();
   child.Send("upper cat\r");
@@ -247,7 +248,7 @@ TEST_F(OnTerminal, AWindowOfAbsurdSizeCostsNothing) {
 }
 
 TEST_F(OnTerminal, HistoryComesBack) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   for (const char* keys : {"upper cat\r", "\x10\r"}) {
     TerminalChild child({"run", "--slow", "0"}, {{"XDG_STATE_HOME", folder.path()}});
     ASSERT_TRUE(child.Writes(">>> "));

@@ -7,9 +7,9 @@
 #include <boost/json/parse.hpp>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 
 #include "child.h"
+#include "files/temp_folder.h"
 
 namespace dgemma {
 namespace {
@@ -17,13 +17,6 @@ namespace {
 namespace fs = std::filesystem;
 
 const std::string kStarter = DGEMMA_SOURCE_DIR "/models/starter";
-
-std::string Content(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::ostringstream text;
-  text << in.rdbuf();
-  return text.str();
-}
 
 void Write(const fs::path& path, std::string_view text) {
   fs::create_directories(path.parent_path());
@@ -46,7 +39,7 @@ class TrainTest : public testing::Test {
     EXPECT_NE(ran.err.find(named), std::string::npos) << ran.err;
   }
 
-  const TemporaryFolder folder_;
+  const TempFolder folder_;
   const std::string data_ = folder_ / "data.jsonl", run_ = folder_ / "run";
 };
 
@@ -75,24 +68,24 @@ TEST_F(TrainTest, ReplacesNothingThatNoRunMade) {
   fs::create_directory(run_);
   fs::copy(kStarter, run_ + "/model");
   Write(run_ + "/checkpoints/checkpoint-500/file", "kept");
-  const std::string before = Content(run_ + "/model/model.safetensors");
+  const std::string before = FileContent(run_ + "/model/model.safetensors");
   for (const char* force : {"-q", "--force"}) {
     ExpectRefused({run_ + "/model", "--out", run_, "--steps", "1", force}, "would be lost");
     ExpectRefused({run_ + "/../run/model/model.safetensors", "--out", run_, "--steps", "1", force}, "would be lost");
   }
   ExpectRefused({kStarter, "--out", run_, "--steps", "1"}, "run/model: exists (--force replaces it)");
-  EXPECT_EQ(Content(run_ + "/model/model.safetensors"), before);
+  EXPECT_EQ(FileContent(run_ + "/model/model.safetensors"), before);
 
   const Ran beside = Train({kStarter, "--out", run_, "--steps", "1", "--lora-rank", "2", "-q"});
   EXPECT_EQ(beside.code, 0) << beside.err;
-  EXPECT_EQ(Content(run_ + "/model/model.safetensors"), before);
-  EXPECT_EQ(Content(run_ + "/checkpoints/checkpoint-500/file"), "kept");
+  EXPECT_EQ(FileContent(run_ + "/model/model.safetensors"), before);
+  EXPECT_EQ(FileContent(run_ + "/checkpoints/checkpoint-500/file"), "kept");
 
   Write(folder_ / "files/model", "mine");
   ExpectRefused({kStarter, "--out", folder_ / "files", "--steps", "1", "--force"}, "is a file");
   Write(folder_ / "more/checkpoints", "mine");
   ExpectRefused({kStarter, "--out", folder_ / "more", "--steps", "1", "--resume"}, "is a file");
-  EXPECT_EQ(Content(folder_ / "files/model") + Content(folder_ / "more/checkpoints"), "minemine");
+  EXPECT_EQ(FileContent(folder_ / "files/model") + FileContent(folder_ / "more/checkpoints"), "minemine");
 }
 
 TEST_F(TrainTest, HasItsFolderForItself) {
@@ -111,9 +104,9 @@ TEST_F(TrainTest, AdaptersNameTheirModelAndStayApart) {
   const Ran made = Train({kStarter, "--out", run_, "--steps", "1", "--lora-rank", "2"});
   ASSERT_EQ(made.code, 0) << made.err;
   EXPECT_NE(made.err.find("adapter: the adapter after 1 steps"), std::string::npos) << made.err;
-  EXPECT_EQ(boost::json::parse(Content(adapter + "/adapter_config.json")).at("base_model_name_or_path").as_string(),
+  EXPECT_EQ(boost::json::parse(FileContent(adapter + "/adapter_config.json")).at("base_model_name_or_path").as_string(),
             kStarter);
-  EXPECT_NE(Content(run_ + "/report.html").find("rank 2, shared roles"), std::string::npos);
+  EXPECT_NE(FileContent(run_ + "/report.html").find("rank 2, shared roles"), std::string::npos);
 
   ExpectRefused({kStarter, "--out", run_, "--resume"}, "trains an adapter");
   ExpectRefused({kStarter, "--out", run_, "--lora", adapter, "--force"}, "would be lost");
@@ -165,7 +158,7 @@ TEST_F(TrainTest, MistakesHaveWords) {
   const Ran large = Train({kStarter, "--dry-run", "--pass-rows", "1048576", "--max-tokens", "1048576"});
   EXPECT_NE(large.err.find("--pass-rows"), std::string::npos) << large.err;
   Write(folder_ / "broken/config.json", "{");
-  Write(folder_ / "broken/model.safetensors", Content(kStarter + "/model.safetensors"));
+  Write(folder_ / "broken/model.safetensors", FileContent(kStarter + "/model.safetensors"));
   const Ran broken = Train({folder_ / "broken", "--dry-run"});
   EXPECT_NE(broken.err.find("broken: config.json: "), std::string::npos) << broken.err;
   Write(folder_ / "new.json", "{}");

@@ -26,6 +26,8 @@ class TempFolder {
   TempFolder& operator=(const TempFolder&) = delete;
 
   const std::filesystem::path& path() const { return path_; }
+  /// The path of what has this name, as programs take it.
+  std::string operator/(std::string_view name) const { return (path_ / name).string(); }
 
   /// Writes a file and returns its path.
   std::filesystem::path Add(std::string_view name, std::string_view content) const {
