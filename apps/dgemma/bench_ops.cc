@@ -157,7 +157,7 @@ class OpTimer {
     span.causal = false;
     span.local = store(rows_);
     span.local_rows = rows_;
-    span.rounds = w.q.format != kFloat32Weights && shape.head_size % kKeyPanel == 0;  // as Forward has it
+    span.rounds = RoundsAttention(w.q.format, shape.head_size);
     std::vector<KvTarget> targets;
     for (int64_t row = 0; row < rows_; ++row) targets.push_back({span.local, row});
     Operations projections = Product(w.q, rows_);

@@ -179,7 +179,7 @@ Result<void> DumpPasses(const Model& model, const CheckpointFiles& in, Results& 
                             model.weights.embedding, model.embed_scale, segment.soft);
   }
   LayerKeeper decoder(model.kernels, results, "", true);
-  DG_TRY(const Matrix hidden, Forward(model, activations, {{segment}, {}, model.rounds_attention()}, &decoder));
+  DG_TRY(const Matrix hidden, Forward(model, activations, {{segment}, {}, true}, &decoder));
   KeepLogits(model, hidden, "logits", results);
   return {};
 }

@@ -31,8 +31,8 @@ double CausalKeys(const PassRows& rows, int64_t window) {
   return keys;
 }
 
-/// `rounds`: canvases multiply pairs of bfloat16 (Pass::rounds_attention).
-void AddAttention(const Config& config, const PassRows& rows, bool rounds, PassCost& cost) {
+/// `queries`: the weights that make them.
+void AddAttention(const Config& config, const PassRows& rows, const WeightFormat& queries, PassCost& cost) {
   const bool hidden = rows.canvas + rows.logits > 0;
   for (size_t index = 0; index < config.layers.size(); ++index) {
     if (!hidden && index + 1 == config.layers.size()) continue;
@@ -42,7 +42,7 @@ void AddAttention(const Config& config, const PassRows& rows, bool rounds, PassC
     const int64_t canvas_sees = (window > 0 ? std::min(before, window - 1) : before) + rows.canvas;
     const double each = 4.0 * static_cast<double>(config.heads * layer.head_size);
     cost.operations.floats += each * CausalKeys(rows, window);
-    const bool pairs = rounds && layer.head_size % kKeyPanel == 0;
+    const bool pairs = RoundsAttention(queries, layer.head_size);
     (pairs ? cost.operations.bf16 : cost.operations.floats) += each * static_cast<double>(rows.canvas * canvas_sees);
     const int64_t cached = window > 0 ? std::min(rows.cached, window - 1) : rows.cached;
     cost.cache_bytes += 2.0 * sizeof(float) * static_cast<double>(cached * layer.kv_heads * layer.head_size);
@@ -109,7 +109,7 @@ PassCost CostOfPass(const Config& config, std::span<const PlannedWeight> weights
   const auto queries = std::ranges::find_if(weights, [](const PlannedWeight& weight) {
     return weight.spec.name.find("self_attn.q_proj") != std::string::npos;
   });
-  AddAttention(config, rows, queries != weights.end() && queries->format != kFloat32Weights, cost);
+  AddAttention(config, rows, queries != weights.end() ? queries->format : kFloat32Weights, cost);
   return cost;
 }
 

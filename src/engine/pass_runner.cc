@@ -40,7 +40,7 @@ Result<void> PassRunner::Run(std::span<PassJob* const> jobs, std::stop_token sto
                [](const PassJob* job) { return !job->has_canvas(); });
   Pass pass;
   pass.stop = std::move(stop);
-  pass.rounds_attention = model_.rounds_attention();
+  pass.rounds_attention = true;
   for (const PassJob* job : ordered)
     pass.segments.insert(pass.segments.end(), job->segments.begin(), job->segments.end());
   return Guarded([&]() -> Result<void> {  // backends grow their scratch inside a pass

@@ -97,6 +97,12 @@ struct AttentionSpan {
   bool rounds = false;
 };
 
+/// Whether canvases set AttentionSpan::rounds for heads of this size whose queries are made by weights of this format: bfloat16 or less
+/// makes keys and values that are no more exact.
+inline bool RoundsAttention(const WeightFormat& queries, int64_t head_size) {
+  return queries != kFloat32Weights && head_size % kKeyPanel == 0;
+}
+
 struct MlpWeights {
   Weight gate, up, down;  // [F, D], [F, D], [D, F]
 };

@@ -15,10 +15,6 @@ struct Model {
   Weights weights;
   Kernels& kernels;
   float embed_scale = 1.0f;  ///< sqrt(D), rounded to the activation precision
-
-  /// Whether its canvases are denoised with Pass::rounds_attention (training does without): weights of bfloat16 or less make keys
-  /// and values that are no more exact.
-  bool rounds_attention() const { return weights.layers.front().qkv.q.format != kFloat32Weights; }
 };
 
 /// Builds a Model; rounds its constants as the kernels round activations.

@@ -63,6 +63,7 @@ LayerPlan PlanLayer(const Model& model, const Activations& activations, const Pa
   const LayerWeights& w = model.weights.layers[index];
   LayerPlan plan;
   plan.shape = {model.config.heads, layer.kv_heads, layer.head_size};
+  const WeightFormat& queries = model.weights.layers.front().qkv.q.format;  // one choice for all layers
   int64_t row = 0, canvases = 0;
   for (const Segment& segment : pass.segments) {
     AttentionSpan span;
@@ -75,7 +76,7 @@ LayerPlan PlanLayer(const Model& model, const Activations& activations, const Pa
     span.window = layer.sliding ? model.config.window : 0;
     span.causal = segment.causal();
     if (!segment.causal()) {
-      span.rounds = pass.rounds_attention && layer.head_size % kKeyPanel == 0;
+      span.rounds = pass.rounds_attention && RoundsAttention(queries, layer.head_size);
       const KvStore scratch = activations.Local(canvases++, layer, segment.rows());
       span.local = segment.store != nullptr ? segment.store->Layer(index) : scratch;
       span.local_rows = segment.places.empty() ? segment.rows() : segment.store->rows();

@@ -51,7 +51,7 @@ struct Segment {
 struct Pass {
   std::vector<Segment> segments;
   std::stop_token stop;           ///< checked before every layer
-  bool rounds_attention = false;  ///< of canvases, see AttentionSpan::rounds
+  bool rounds_attention = false;  ///< of canvases where RoundsAttention says so; gradients are of float32
 };
 
 }  // namespace dgemma
