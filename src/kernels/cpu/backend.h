@@ -59,7 +59,6 @@ struct GatedJob {
 };
 
 struct CpuHeadScratch;
-struct SweepRow;
 
 class CpuKernels final : public Kernels {
  public:
@@ -188,8 +187,6 @@ class CpuKernels final : public Kernels {
 
   /// The parts of one step of the sweep over the vocabulary, see head.cc.
   void SweepLogits(CpuHeadScratch& state, int64_t first_id, int64_t ids);
-  /// Values of e up to this count for nothing in the soft embedding; what they add to running.dropped is bounded.
-  float MassThreshold(const float* e, int64_t count, double budget, SweepRow& running) const;
   void SweepProbabilities(CpuHeadScratch& state, int64_t first_id, int64_t ids, int64_t row) const;
   /// Fills state.live_union for the row block that begins at `first_row`.
   void FindLiveUnion(CpuHeadScratch& state, int64_t first_row) const;

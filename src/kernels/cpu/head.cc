@@ -27,6 +27,42 @@ constexpr int32_t kMostExponent = -8, kLeastExponent = -24;
 
 int64_t Blocks(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
+/// The values of some ids that count in the soft embedding: those above the threshold.
+struct Cut {
+  float threshold;
+  AboveThreshold above;
+};
+
+Cut CutAt(const RowOps& rows, const float* e, int64_t count, float threshold) {
+  return {threshold, rows.above(e, count, threshold)};
+}
+
+/// The cut that leaves out most within the budget, which is added to running.dropped.
+Cut CutMass(const RowOps& rows, const float* e, int64_t count, double budget, SweepRow& running) {
+  const auto cut = [&] { return CutAt(rows, e, count, static_cast<float>(std::ldexp(running.sum, running.exponent))); };
+  const auto exceeds = [&](const Cut& one) { return static_cast<double>(one.above.below) > budget; };
+  Cut best = cut();  // parts of a row are much alike: the search begins where the last one ended
+  if (exceeds(best)) {
+    while (exceeds(best) && running.exponent > kLeastExponent) {
+      --running.exponent;
+      best = cut();
+    }
+    if (exceeds(best)) return CutAt(rows, e, count, kNegligible);
+  } else {
+    while (running.exponent < kMostExponent) {
+      ++running.exponent;
+      const Cut more = cut();
+      if (exceeds(more)) {
+        --running.exponent;
+        break;
+      }
+      best = more;
+    }
+  }
+  running.dropped += static_cast<double>(best.above.below);
+  return best;
+}
+
 }  // namespace
 
 std::unique_ptr<HeadScratch> CpuKernels::MakeHeadScratch() { return std::make_unique<CpuHeadScratch>(); }
@@ -44,32 +80,6 @@ void CpuKernels::SweepLogits(CpuHeadScratch& state, int64_t first_id, int64_t id
     }
   };
   Run(tiles * blocks, 2 * state.rows * ids * state.hidden.cols, sweep);
-}
-
-float CpuKernels::MassThreshold(const float* e, int64_t count, double budget, SweepRow& running) const {
-  const auto threshold = [&] { return static_cast<float>(std::ldexp(running.sum, running.exponent)); };
-  const auto below = [&] { return static_cast<double>(row_.above(e, count, threshold()).below); };
-  // Parts of a row are much alike: the search begins where the last one ended.
-  double dropped = below();
-  if (dropped > budget) {
-    while (dropped > budget && running.exponent > kLeastExponent) {
-      --running.exponent;
-      dropped = below();
-    }
-    if (dropped > budget) return kNegligible;
-  } else {
-    while (running.exponent < kMostExponent) {
-      ++running.exponent;
-      const double more = below();
-      if (more > budget) {
-        --running.exponent;
-        break;
-      }
-      dropped = more;
-    }
-  }
-  running.dropped += dropped;
-  return threshold();
 }
 
 void CpuKernels::SweepProbabilities(CpuHeadScratch& state, int64_t first_id, int64_t ids, int64_t row) const {
@@ -112,15 +122,14 @@ void CpuKernels::SweepProbabilities(CpuHeadScratch& state, int64_t first_id, int
     const float* e = values + part * kSoftIds;
     uint8_t* few = state.live_ids.data() + (row * kSweepParts + part) * kFewIds;
     const int64_t count = std::min(kSoftIds, ids - part * kSoftIds);
-    float threshold = kNegligible;
-    if (state.embedding.format.kind != WeightKind::kF32) {
-      const double so_far = static_cast<double>(part + 1) / static_cast<double>(parts);  // no part takes it all
-      const double mass = sum_before + so_far * (running.sum - sum_before);
-      threshold = MassThreshold(e, count, kDroppedMass * mass - running.dropped, running);
-    }
-    live[part] = static_cast<int32_t>(row_.above(e, count, threshold).count);
+    const double so_far = static_cast<double>(part + 1) / static_cast<double>(parts);  // no part takes it all
+    const double mass = sum_before + so_far * (running.sum - sum_before);
+    const Cut cut = state.embedding.format.kind != WeightKind::kF32
+                        ? CutMass(row_, e, count, kDroppedMass * mass - running.dropped, running)
+                        : CutAt(row_, e, count, kNegligible);
+    live[part] = static_cast<int32_t>(cut.above.count);
     if (live[part] == 0 || live[part] >= kFewIds) continue;
-    row_.list_above(e, count, threshold, few);
+    row_.list_above(e, count, cut.threshold, few);
   }
 }
 
