@@ -115,15 +115,19 @@ void WidenSteps(const std::byte* steps, const std::byte* codes, int64_t groups, 
   }
 }
 
-/// Runs a call whose last panel has columns that C has not: through a buffer.
-void PartialRowSums(RowSumsFunction run, RowSumsCall call, int64_t rows, int64_t cols) {
+/// Runs a tile of `rows` rows and `panels` panels into `cols` columns of C, which may end inside its last panel: through a buffer
+/// then. A tile without C writes none.
+template <typename Call>
+void RunTile(void (*tile)(const Call&), const Call& call, int64_t rows, int64_t panels, int64_t cols) {
+  if (call.c == nullptr || cols == panels * kPanelLanes) return tile(call);
   constexpr int64_t kStride = static_cast<int64_t>(Isa::kPanels) * kPanelLanes;
-  alignas(64) float buffer[static_cast<int64_t>(Isa::kRowScaledRows) * kStride];
-  float* c = std::exchange(call.c, buffer);
-  const int64_t stride = std::exchange(call.c_stride, kStride);
-  run(call);
+  alignas(64) float buffer[static_cast<int64_t>(std::max(Isa::kRows, Isa::kRowScaledRows)) * kStride];
+  Call buffered = call;
+  buffered.c = buffer;
+  buffered.c_stride = kStride;
+  tile(buffered);
   for (int64_t r = 0; r < rows; ++r) {
-    std::memcpy(c + r * stride, buffer + r * kStride, static_cast<size_t>(cols) * sizeof(float));
+    std::memcpy(call.c + r * call.c_stride, buffer + r * kStride, static_cast<size_t>(cols) * sizeof(float));
   }
 }
 
@@ -177,10 +181,7 @@ void MultiplyRowScaled(const GroupedProduct& p) {
           call.c = group + call.groups == groups ? p.c + (block + row) * p.c_stride + col : nullptr;
           call.ahead = next == nullptr ? b : next + std::min(asked, next_bytes);
           const RowSumsFunction run = FindRowSums(static_cast<size_t>(rows), static_cast<size_t>(panels));
-          if (call.c == nullptr || cols == panels * kPanelLanes)
-            run(call);
-          else
-            PartialRowSums(run, call, rows, cols);
+          RunTile(run, call, rows, panels, cols);
           asked += call.groups * call.ahead_step;
           row += rows;
         }

@@ -126,20 +126,6 @@ GroupedTileFunction FindGroupedTile(const WeightFormat& format, size_t rows, siz
                         : FindTileOfKind<WeightKind::kInt4, false>(format.group, rows, panels);
 }
 
-/// Runs a tile whose last panel has columns that C has not: through a buffer.
-void PartialGroupedTile(GroupedTileFunction tile, GroupedTileCall call, int64_t cols) {
-  alignas(64) float buffer[Isa::kRows * Isa::kPanels * static_cast<size_t>(kPanelLanes)];
-  constexpr auto kStride = static_cast<int64_t>(Isa::kPanels) * kPanelLanes;
-  float* c = call.c;
-  const int64_t stride = call.c_stride;
-  call.c = buffer;
-  call.c_stride = kStride;
-  tile(call);
-  for (int64_t r = 0; r < call.a.rows; ++r) {
-    std::memcpy(c + r * stride, buffer + r * kStride, static_cast<size_t>(cols) * sizeof(float));
-  }
-}
-
 void MultiplyGrouped(const GroupedProduct& p) {
   constexpr auto kTileRows = static_cast<int64_t>(Isa::kRows), kTilePanels = static_cast<int64_t>(Isa::kPanels);
   if (p.a.rows <= 0) return;
@@ -168,10 +154,7 @@ void MultiplyGrouped(const GroupedProduct& p) {
       call.sum = call.a.GroupSums(p.format.group);
       call.c = p.c + row * p.c_stride + col;
       call.ahead = next == nullptr ? call.b : next + std::min(tile * call.groups * call.ahead_step, next_bytes);
-      if (cols == panels * kPanelLanes)
-        run(call);
-      else
-        PartialGroupedTile(run, call, cols);
+      RunTile(run, call, rows, panels, cols);
       row += rows;
     }
   }
