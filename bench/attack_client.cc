@@ -161,24 +161,18 @@ bool Connection::Read(Response& response) {
   response = {};
   response.seconds = SecondsSince(asked_);
   const size_t head_end = buffer_.find("\r\n\r\n");
-  const bool last = head_end != std::string::npos && buffer_.find("Connection: close") < head_end;
-  if (head_end != std::string::npos && buffer_.find("Transfer-Encoding: chunked") < head_end) {
-    // Chunks hold JSON, which has no line end of this kind; nothing follows, since the next question comes later.
-    if (buffer_.ends_with("\r\n0\r\n\r\n")) {
-      response.status = std::atoi(buffer_.c_str() + 9);
-      response.body = buffer_.substr(head_end + 4);
-      buffer_.clear();
-      asking_ = false;
-      if (last) Close();
-      return true;
+  if (head_end != std::string::npos) {
+    const size_t body = head_end + 4, field = buffer_.find("Content-Length: ");
+    size_t end = body + (field < head_end ? std::stoull(buffer_.substr(field + 16)) : 0);
+    if (buffer_.find("Transfer-Encoding: chunked") < head_end) {
+      // Chunks hold JSON, which has no line end of this kind; nothing follows, since the next question comes later.
+      end = buffer_.ends_with("\r\n0\r\n\r\n") ? buffer_.size() : std::string::npos;
     }
-  } else if (head_end != std::string::npos) {
-    const size_t field = buffer_.find("Content-Length: ");
-    const size_t length = field < head_end ? std::stoull(buffer_.substr(field + 16)) : 0;
-    if (buffer_.size() >= head_end + 4 + length) {
+    if (end <= buffer_.size()) {
+      const bool last = buffer_.find("Connection: close") < head_end;
       response.status = std::atoi(buffer_.c_str() + 9);
-      response.body = buffer_.substr(head_end + 4, length);
-      buffer_.erase(0, head_end + 4 + length);
+      response.body = buffer_.substr(body, end - body);
+      buffer_.erase(0, end);
       asking_ = false;
       if (last) Close();
       return true;

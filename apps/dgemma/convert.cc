@@ -196,8 +196,7 @@ void AddConvert(CLI::App& app, Program& program) {
   verb->add_option_function<std::string>(
           "--type",
           [arguments, choices](const std::string& text) {
-            const auto found =
-                std::ranges::find(kTypes, CLI::detail::to_lower(text), &std::pair<const char*, DType>::first);
+            const auto found = std::ranges::find(kTypes, CLI::ignore_case(text), &std::pair<const char*, DType>::first);
             if (found == kTypes.end()) throw CLI::ValidationError("--type", Quoted(text) + ": not one of " + choices);
             arguments->type = found->second;
           },

@@ -73,7 +73,6 @@ struct CodedMatrix {
   std::vector<GroupedRow> rows;
 };
 
-/// The definition, with integer sums in 64 bits.
 /// The sums of a row's codes, of groups and of all.
 void SumRow(const QuantizedRows& a, int64_t row) {
   const int8_t* code = a.code + row * a.stride;
@@ -81,6 +80,7 @@ void SumRow(const QuantizedRows& a, int64_t row) {
   SumGroups(ChooseRowOps(), a, row);
 }
 
+/// The definition, with integer sums in 64 bits.
 float Defined(const QuantizedRows& a, int64_t row, const GroupedRow& w, const WeightFormat& format, int64_t in) {
   if (format.row_scale) {
     int64_t dot = 0;
